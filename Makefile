@@ -1,0 +1,44 @@
+# Two commands do everything: `make demo` runs the product, `make test` proves it.
+PYTHON ?= python3.11
+ARGS ?=
+BIN := .venv/bin
+
+.PHONY: demo test check format kafka test-kafka env lock clean
+
+env: .venv/.ready
+
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: env
+	$(BIN)/headrace demo $(if $(KAFKA),--kafka embedded) $(ARGS)
+
+test: env
+	$(BIN)/python -m pytest $(ARGS)
+
+check: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+kafka: env
+	$(BIN)/headrace kafka
+
+test-kafka: env
+	$(BIN)/python -m pytest -m kafka $(ARGS)
+
+# Newer versions of everything, within the bounds of pyproject.toml.
+lock: env
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --extra dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .headrace .kafka

@@ -1,0 +1,1 @@
+"""Feast definitions, generated from the declarations in `features`."""

@@ -1,0 +1,1 @@
+"""Turn records into features: declarations, histories, the online store and the worker."""

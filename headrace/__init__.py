@@ -1,0 +1,1 @@
+"""The entry points: settings, the command line, the running stack and the demo."""

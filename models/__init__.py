@@ -1,0 +1,1 @@
+"""Turn features into scores: model contracts, ONNX, River, the registry."""

@@ -1,0 +1,1 @@
+"""Turn decisions into labels: the queue of cases and the verdicts."""

@@ -1,0 +1,1 @@
+"""Turn scores into decisions: use cases, rules, policy, the scorer and its service."""

@@ -1,0 +1,157 @@
+"""A blocking connection to Redis that sends many commands in one round trip.
+
+For one transaction's two round trips the usual client costs more than Redis does: this one packs with hiredis, writes
+once and reads until every reply is in. One connection serves one thread.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from hashlib import sha1
+from types import TracebackType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import hiredis
+
+Reply = Any
+Command = tuple[str | bytes | int | float, ...]
+
+RECEIVE_BYTES = 65536
+
+
+class RedisUnavailable(ConnectionError):
+    """Redis did not answer in time or closed the connection. A retry can help; the connection mends itself."""
+
+
+class RedisError(RuntimeError):
+    """Redis answered with an error. The text is Redis's own."""
+
+
+class Script:
+    """A Lua script, called by its digest and sent again only where the server has lost it."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.digest = sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    def command(self, keys: Sequence[str | bytes], args: Sequence[str | bytes | int | float]) -> Command:
+        """The command that runs it; `RedisConnection.call` loads the script when the server does not know it."""
+        return ("EVALSHA", self.digest, len(keys), *keys, *args)
+
+
+class RedisConnection:
+    """One connection to one server, given as `redis[s]://[user:password@]host:port[/db]`.
+
+    `timeout_ms` bounds a whole call, not each read. After a failure the next call connects anew.
+    """
+
+    def __init__(self, url: str, timeout_ms: float = 5000, connect_timeout_ms: float = 1000) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+            raise ValueError(f"Redis URL {url!r} is not understood; use redis://host:port/db")
+        self.url = url
+        self.timeout_ms = timeout_ms
+        self.connect_timeout_ms = connect_timeout_ms
+        self._address = (parts.hostname, parts.port or 6379)
+        self._tls = parts.scheme == "rediss"
+        self._greeting: list[Command] = []
+        if parts.password:
+            user = (unquote(parts.username),) if parts.username else ()
+            self._greeting.append(("AUTH", *user, unquote(parts.password)))
+        if parts.path.strip("/"):
+            self._greeting.append(("SELECT", parts.path.strip("/")))
+        self._socket: socket.socket | None = None
+        self._reader = hiredis.Reader()
+        self._scripts: dict[str, Script] = {}
+
+    def script(self, source: str) -> Script:
+        """Register a script, so that `call` can load it where it is missing."""
+        script = Script(source)
+        self._scripts[script.digest] = script
+        return script
+
+    def one(self, *command: str | bytes | int | float) -> Reply:
+        """One command, one reply. Raises `RedisError` if the reply is an error."""
+        reply = self.call([command])[0]
+        if isinstance(reply, RedisError):
+            raise reply
+        return reply
+
+    def call(self, commands: Sequence[Command], timeout_ms: float | None = None) -> list[Reply]:
+        """All commands in one round trip, replies in order; an error reply stands in its place as a `RedisError`.
+
+        Raises `RedisUnavailable` when the server is gone or late. What was sent may then have been carried out or not.
+        """
+        replies = self._exchange(commands, timeout_ms)
+        missing = [
+            i for i, reply in enumerate(replies) if isinstance(reply, RedisError) and str(reply).startswith("NOSCRIPT")
+        ]
+        if missing:
+            known = [self._scripts[str(commands[i][1])] for i in missing]
+            self._exchange([("SCRIPT", "LOAD", script.source) for script in known], timeout_ms)
+            for i, reply in zip(missing, self._exchange([commands[i] for i in missing], timeout_ms), strict=True):
+                replies[i] = reply
+        return replies
+
+    def close(self) -> None:
+        """Close the socket; the next call opens it again."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def __enter__(self) -> RedisConnection:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def _exchange(self, commands: Sequence[Command], timeout_ms: float | None) -> list[Reply]:
+        deadline = time.monotonic() + (self.timeout_ms if timeout_ms is None else timeout_ms) / 1000
+        try:
+            if self._socket is None:
+                self._connect(deadline)
+            return self._converse(commands, deadline)
+        except (OSError, hiredis.ProtocolError) as error:
+            self.close()
+            host, port = self._address
+            raise RedisUnavailable(f"Redis at {host}:{port} did not answer: {error}") from error
+
+    def _connect(self, deadline: float) -> None:
+        left_s = max(0.001, min(self.connect_timeout_ms / 1000, deadline - time.monotonic()))
+        link = socket.create_connection(self._address, timeout=left_s)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls:
+            link = ssl.create_default_context().wrap_socket(link, server_hostname=self._address[0])
+        self._socket = link
+        self._reader = hiredis.Reader()
+        if self._greeting:
+            for reply in self._converse(self._greeting, deadline):
+                if isinstance(reply, RedisError):
+                    self.close()
+                    raise reply
+
+    def _converse(self, commands: Sequence[Command], deadline: float) -> list[Reply]:
+        link = self._socket
+        assert link is not None
+        packed = b"".join([hiredis.pack_command(command) for command in commands])
+        link.settimeout(max(0.001, deadline - time.monotonic()))
+        link.sendall(packed)
+        replies: list[Reply] = []
+        while len(replies) < len(commands):
+            reply = self._reader.gets()
+            if reply is False:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise TimeoutError("no answer in time")
+                link.settimeout(left_s)
+                received = link.recv(RECEIVE_BYTES)
+                if not received:
+                    raise ConnectionResetError("the server closed the connection")
+                self._reader.feed(received)
+                continue
+            replies.append(RedisError(str(reply)) if isinstance(reply, hiredis.ReplyError) else reply)
+        return replies

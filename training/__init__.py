@@ -1,0 +1,1 @@
+"""Turn labels into better models: batch training, the online learner, evaluation."""
