@@ -1,0 +1,161 @@
+"""The vector: which views and request-time features answer one type of record, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.expression import Expression, Kind, function, parse
+from features.history import History
+from features.scan import Scan
+from features.view import STATE_VERSION, View, field_kinds, field_sources
+from stream.records import micros
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A request-time feature: an expression over the record's fields, the views' features and earlier such ones."""
+
+    name: str
+    text: str
+    description: str
+    unit: str = "number"
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """What is known of one feature, for people and pages."""
+
+    name: str
+    view: str
+    window: str
+    unit: str
+    description: str
+
+
+class EntityRef(NamedTuple):
+    """One entity: the field that names it (`card_id`) and its value."""
+
+    entity: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Vector:
+    """The features of one event: float64 of shape (features,), null as NaN, and the names of those not exact."""
+
+    values: NDArray[np.float64]
+    approximate: list[str]
+
+
+@dataclass
+class ViewRead:
+    """What a vector needs of one view: the stored history, and rows that are answered but not yet folded."""
+
+    history: History
+    pending: list[bytes]
+
+
+class FeatureSet:
+    """The features of one type of record.
+
+    `definition_hash` names the exact set, order and meaning of the features; it travels with every vector, model and
+    training set.
+    """
+
+    def __init__(self, name: str, *, source: type[Any], views: tuple[View, ...], derived: tuple[Derived, ...]) -> None:
+        self.name = name
+        self.source = source
+        self.views = views
+        self.derived = derived
+        self._scans = [Scan(view) for view in views]
+        view_names = [feature for view in views for feature in view.names]
+        self.names: tuple[str, ...] = (*view_names, *(feature.name for feature in derived))
+        if len(set(self.names)) != len(self.names):
+            twice = sorted({feature for feature in self.names if self.names.count(feature) > 1})
+            raise ValueError(f"feature set {name!r} declares {twice} more than once")
+        self._derive = self._compile()
+
+    @cached_property
+    def definition_hash(self) -> str:
+        """Twelve hexadecimal digits."""
+        content = [STATE_VERSION, self.name, self.source.__name__]
+        content += [repr((view.name, view.entity, view.layout, view.features)) for view in self.views]
+        content += [repr((feature.name, feature.text)) for feature in self.derived]
+        return sha256("\n".join(map(str, content)).encode()).hexdigest()[:12]
+
+    @cached_property
+    def entities(self) -> tuple[str, ...]:
+        """The entity fields of the views, each once, in order."""
+        return tuple(dict.fromkeys(view.entity for view in self.views))
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """Every name that a rule may read: the record's fields and all features."""
+        return field_kinds(self.source) | dict.fromkeys(self.names, "number")
+
+    def refs(self, record: Any) -> list[EntityRef]:
+        """The entities of a record that this set reads; one that the record does not name is left out."""
+        return [
+            EntityRef(entity, value) for entity in self.entities if (value := getattr(record, entity, None)) is not None
+        ]
+
+    def vector(self, record: Any, reads: Mapping[str, ViewRead]) -> Vector:
+        """The features at the record's time, itself included. `reads` is by view name; a missing view gives nulls."""
+        at_us = micros(record.event_timestamp)
+        parts: list[NDArray[np.float64]] = []
+        approximate: list[str] = []
+        for view, scan in zip(self.views, self._scans, strict=True):
+            read = reads.get(view.name)
+            if read is None:
+                parts.append(np.full(len(view.features), np.nan))
+                continue
+            current = view.row(record) if view.source is self.source else None
+            values, inexact = scan.read(read.history, at_us, read.pending, current)
+            parts.append(values)
+            approximate += inexact
+        stored = np.concatenate(parts)
+        if self.derived:
+            stored = np.concatenate([stored, np.array(self._derive(record, stored.tolist()), dtype=np.float64)])
+        return Vector(stored, approximate)
+
+    def read_view(self, name: str, history: History, at_us: int) -> NDArray[np.float64]:
+        """The features of one view at a time, without a scored event: what Feast serves."""
+        for view, scan in zip(self.views, self._scans, strict=True):
+            if view.name == name:
+                return scan.read(history, at_us)[0]
+        raise KeyError(f"feature set {self.name!r} has no view {name!r}; it has {[view.name for view in self.views]}")
+
+    def derived_expressions(self) -> list[Expression]:
+        """The request-time features as checked expressions, in order."""
+        kinds: dict[str, Kind] = field_kinds(self.source)
+        kinds |= {feature: "number" for view in self.views for feature in view.names}
+        expressions = []
+        for feature in self.derived:
+            expressions.append(parse(feature.text, kinds, "number"))
+            kinds[feature.name] = "number"
+        return expressions
+
+    def catalogue(self) -> list[CatalogueEntry]:
+        """Every feature in the vector's order."""
+        stored = [
+            CatalogueEntry(feature.name, view.name, feature.window, feature.unit, feature.description)
+            for view in self.views
+            for feature in view.features
+        ]
+        return stored + [CatalogueEntry(f.name, "(request)", "", f.unit, f.description) for f in self.derived]
+
+    def _compile(self) -> Any:
+        sources = field_sources(self.source, "r")
+        sources |= {name: f"v[{i}]" for i, name in enumerate(n for view in self.views for n in view.names)}
+        bodies = []
+        for feature, expression in zip(self.derived, self.derived_expressions(), strict=True):
+            bodies.append(f"(d_{feature.name} := {expression.python(sources)})")
+            sources[feature.name] = f"d_{feature.name}"
+        return function("r, v", f"({', '.join(bodies)},)" if bodies else "()")

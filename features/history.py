@@ -1,0 +1,201 @@
+"""The history of one entity in one view: its rows in time order, and what makes a repeat a no-op.
+
+A row that is one event stores its time and its fields. When rows exceed the budget, the oldest become merged rows
+(`features.merging`). The encoding is little-endian: a header, then the sections in the order of `_SECTIONS`; all
+times are microseconds since 1970.
+"""
+
+from __future__ import annotations
+
+import struct
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features import merging
+from features.rows import merged_size, widen
+from features.view import KEPT_ROWS, MEMBER_LIMIT, MERGED_BUDGET, RECENT_IDS, ROW_BUDGET, View
+
+MAGIC = b"HRS1"
+_HEADER = struct.Struct("<4sIIIHHHHHq")
+_SOURCE = struct.Struct("<Iq")
+_TIME = struct.Struct("<q")
+ID_BYTES = 8
+MEMBER_BYTES = 16
+HEAD_BYTES = 16
+"""The first bytes of a state: magic, layout, revision, checksum. Two different states differ in them."""
+NEVER = -(1 << 62)
+
+
+class CorruptState(ValueError):
+    """The bytes claim to be a state of this view but are not. The stored history is lost; replay it from the log."""
+
+
+class History:
+    """What one entity's state holds. Mutable while a batch is folded into it, then encoded once."""
+
+    __slots__ = ("evicted_until_us", "ids", "members", "merged", "revision", "rows", "sources", "view")
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.revision = 0
+        self.sources: dict[int, int] = {}
+        self.merged = b""
+        self.rows = b""
+        self.members = b""
+        self.ids = b""
+        self.evicted_until_us = NEVER
+
+    @classmethod
+    def decode(cls, view: View, state: bytes | None) -> History:
+        """The history in a state; an empty one where there is none or where its layout is another definition's.
+
+        Raises `CorruptState` when the bytes do not match their checksum.
+        """
+        history = cls(view)
+        if not is_state(state, view):
+            return history
+        assert state is not None
+        _, _, revision, checksum, *counts, evicted = _HEADER.unpack_from(state)
+        body = memoryview(state)[HEAD_BYTES:]
+        if crc32(body) != checksum:
+            raise CorruptState(f"a state of {view.name!r} fails its checksum; replay its history from the log")
+        n_sources, n_merged, n_rows, n_members, n_ids = counts
+        at = _HEADER.size
+        history.revision = revision
+        history.evicted_until_us = evicted
+        if n_sources:
+            end = at + n_sources * _SOURCE.size
+            history.sources = dict(_SOURCE.iter_unpack(state[at:end]))
+            at = end
+        end = at + n_merged * merged_size(view)
+        history.merged, at = state[at:end], end
+        end = at + n_rows * view.row_size
+        history.rows, at = state[at:end], end
+        end = at + n_members * MEMBER_BYTES
+        history.members, at = state[at:end], end
+        history.ids = state[at : at + n_ids * ID_BYTES]
+        return history
+
+    def encode(self) -> bytes:
+        """The state's bytes; its revision is one more than that of the state it was decoded from."""
+        sources = b"".join([_SOURCE.pack(*pair) for pair in self.sources.items()])
+        header = _HEADER.pack(
+            MAGIC,
+            self.view.layout,
+            (self.revision + 1) & 0xFFFFFFFF,
+            0,
+            len(self.sources),
+            len(self.merged) // merged_size(self.view),
+            len(self.rows) // self.view.row_size,
+            len(self.members) // MEMBER_BYTES,
+            len(self.ids) // ID_BYTES,
+            self.evicted_until_us,
+        )
+        body = b"".join([header[HEAD_BYTES:], sources, self.merged, self.rows, self.members, self.ids])
+        return b"".join([header[: HEAD_BYTES - 4], crc32(body).to_bytes(4, "little"), body])
+
+    def applied(self, source: int) -> int:
+        """The highest offset of that log partition whose effect is in this state; -1 if there is none."""
+        return self.sources.get(source, -1)
+
+    def knows(self, identity: int) -> bool:
+        """Whether a record of this identity is among the recent ones."""
+        wanted = _TIME.pack(identity)
+        at = self.ids.find(wanted)
+        while at >= 0 and at % ID_BYTES:
+            at = self.ids.find(wanted, at + 1)
+        return at >= 0
+
+    def remember(self, identity: int) -> None:
+        """Keep a record's identity, so that a copy of it is known; the oldest of `RECENT_IDS` gives way."""
+        self.ids = self.ids[-(RECENT_IDS - 1) * ID_BYTES :] + _TIME.pack(identity)
+
+    @property
+    def newest_us(self) -> int:
+        """The time of the newest event; `NEVER` where there is none."""
+        if self.rows:
+            return int(_TIME.unpack_from(self.rows, len(self.rows) - self.view.row_size)[0])
+        return merging.newest_us(self.view, self.merged) if self.merged else NEVER
+
+    def fold(self, row: bytes) -> bool:
+        """Put one event's row in its place by time. False when it is older than any window can see."""
+        newest = self.newest_us
+        (at_us,) = _TIME.unpack_from(row)
+        if at_us >= newest:
+            self.rows += row
+        elif at_us <= newest - self.view.horizon_us:
+            return False
+        elif self.merged and at_us < merging.newest_us(self.view, self.merged):
+            self.merged = merging.absorb(self.view, self.merged, row)
+            self._keep_members(row)
+        else:
+            self.rows = insert_row(self.view, self.rows, row)
+        self._expire()
+        if len(self.merged) // merged_size(self.view) + len(self.rows) // self.view.row_size > ROW_BUDGET:
+            self._merge()
+        return True
+
+    def _expire(self) -> None:
+        cutoff = self.newest_us - self.view.horizon_us
+        if self.merged and _TIME.unpack_from(self.merged)[0] <= cutoff:
+            self.merged = merging.expire(self.view, self.merged, cutoff)
+            self.members = _members_after(self.members, cutoff)
+        if self.rows and _TIME.unpack_from(self.rows)[0] <= cutoff:
+            kept = int(np.searchsorted(row_times(self.view, self.rows), cutoff, side="right"))
+            self.rows = self.rows[kept * self.view.row_size :]
+
+    def _merge(self) -> None:
+        cut = len(self.rows) - KEPT_ROWS * self.view.row_size
+        old, self.rows = self.rows[:cut], self.rows[cut:]
+        self._keep_members(old)
+        self.merged = merging.reduce(
+            self.view, self.merged + widen(self.view, old).tobytes(), MERGED_BUDGET, self.newest_us
+        )
+
+    def _keep_members(self, rows: bytes) -> None:
+        if not self.view.members:
+            return
+        seen = dict(struct.iter_unpack("<qq", self.members))
+        cells = np.frombuffer(rows, dtype=np.int64).reshape(-1, self.view.row_size // 8)
+        first = 1 + len(self.view.columns)
+        for position in range(len(self.view.members)):
+            # One table serves every field: the position keeps equal hashes of two fields apart.
+            for at_us, member in zip(cells[:, 0].tolist(), cells[:, first + position].tolist(), strict=True):
+                key = member_key(member, position)
+                if member and seen.get(key, NEVER) < at_us:
+                    seen[key] = at_us
+        if len(seen) > MEMBER_LIMIT:
+            newest_first = sorted(seen.items(), key=lambda pair: -pair[1])
+            self.evicted_until_us = max(self.evicted_until_us, newest_first[MEMBER_LIMIT][1])
+            seen = dict(newest_first[:MEMBER_LIMIT])
+        self.members = b"".join([struct.pack("<qq", *pair) for pair in seen.items()])
+
+
+def is_state(state: bytes | None, view: View) -> bool:
+    """Whether the bytes are a state of this view in its present layout."""
+    if state is None or len(state) < _HEADER.size or state[:4] != MAGIC:
+        return False
+    return int.from_bytes(state[4:8], "little") == view.layout
+
+
+def member_key(member: int, position: int) -> int:
+    """The key of a member in the table of members: its hash with the field's position in the low bits."""
+    return (member & ~0xF) | position
+
+
+def row_times(view: View, rows: bytes) -> NDArray[np.int64]:
+    """The times of packed rows, shape (n,)."""
+    return np.frombuffer(rows, dtype=np.int64).reshape(-1, view.row_size // 8)[:, 0]
+
+
+def insert_row(view: View, rows: bytes, row: bytes) -> bytes:
+    """Packed rows with one more, after those of the same time."""
+    at = int(np.searchsorted(row_times(view, rows), _TIME.unpack_from(row)[0], side="right")) * view.row_size
+    return rows[:at] + row + rows[at:]
+
+
+def _members_after(members: bytes, cutoff_us: int) -> bytes:
+    table = np.frombuffer(members, dtype=np.int64).reshape(-1, 2)
+    return table[table[:, 1] > cutoff_us].tobytes()
