@@ -1,0 +1,72 @@
+"""The worker's loop: poll the log, fold, report what was refused, commit."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import closing
+from threading import Event
+
+from features.worker import FoldCount, Folder, TooManyConflicts
+from stream.connection import RedisError, RedisUnavailable
+from stream.log import Consumer, Log, LogFull, LogUnavailable, Message
+from stream.records import encode
+from stream.redis_log import RedisLog
+
+GROUP = "worker"
+FIRST_PAUSE_S = 0.1
+
+_RETRYABLE = (RedisUnavailable, RedisError, LogUnavailable, LogFull, TooManyConflicts)
+_log = logging.getLogger(__name__)
+
+
+def work_forever(
+    folder: Folder,
+    log: Log,
+    stop: Event,
+    *,
+    batch_limit: int = 1000,
+    poll_timeout_ms: int = 500,
+    pause_limit_s: float = 5.0,
+    trim_every_s: float = 60.0,
+    on_batch: Callable[[FoldCount], None] = lambda count: None,
+) -> None:
+    """Fold what the log carries until `stop` is set; then leave the group within about one poll.
+
+    A log or a store that fails for a while is waited for: the batch in hand comes again and its repeats are no-ops.
+    Any number of workers may run; they share the partitions.
+    """
+    pause_s = FIRST_PAUSE_S
+    trim_at = time.monotonic() + trim_every_s
+    while not stop.is_set():
+        try:
+            with closing(log.consumer(GROUP, folder.topics)) as consumer:
+                while not stop.is_set():
+                    count = work_once(folder, log, consumer, batch_limit, poll_timeout_ms)
+                    if count.records:
+                        pause_s = FIRST_PAUSE_S
+                        on_batch(count)
+                    if isinstance(log, RedisLog) and time.monotonic() >= trim_at:
+                        trim_at = time.monotonic() + trim_every_s
+                        log.trim()
+        except _RETRYABLE as error:
+            _log.warning("worker: %s; trying again in %.1f s", error, pause_s)
+            stop.wait(pause_s)
+            pause_s = min(pause_s * 2, pause_limit_s)
+
+
+def work_once(folder: Folder, log: Log, consumer: Consumer, batch_limit: int, poll_timeout_ms: int) -> FoldCount:
+    """One poll and all that it causes, in this order.
+
+    1. Fold, and write the states.  2. Report refused records.  3. Commit the offsets.
+    Reversed, a crash in between would lose the batch; as it is, a repeat changes no state and reports twice at worst.
+    """
+    polled = consumer.poll(batch_limit, poll_timeout_ms)
+    if not polled:
+        return FoldCount()
+    count = folder.fold(polled)
+    if count.dead:
+        log.append([Message(letter.topic, letter.key, encode(letter)) for letter in count.dead])
+    consumer.commit({partition: entries[-1].offset + 1 for partition, entries in polled.items() if entries})
+    return count

@@ -1,0 +1,144 @@
+"""What the commands that are one process do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+
+import click
+
+from headrace.assembly import all_views, open_log, open_online_store, open_outbox
+from headrace.settings import Settings
+from scoring.live_models import registry_of
+from scoring.use_case import FRAUD, USE_CASES
+from stream.connection import RedisConnection
+from stream.records import TOPICS
+
+
+def run_worker(settings: Settings, stop: Event) -> None:
+    """Fold until stopped."""
+    from features.pipeline import work_forever
+    from features.worker import Folder
+
+    log = open_log(settings)
+    work_forever(Folder(open_online_store(settings), all_views(), log.name), log, stop)
+    log.close()
+
+
+def run_relay(settings: Settings, stop: Event) -> None:
+    """Move the outbox to Kafka until stopped."""
+    from stream.relay import relay
+
+    if not settings.kafka:
+        raise click.ClickException("there is nothing to relay to: give --kafka HOST:PORT")
+    relay(open_outbox(settings), open_log(settings), TOPICS, stop)
+
+
+def run_learner(settings: Settings, stop: Event) -> None:
+    """Learn until stopped."""
+    from models.online import OnlineLearner
+    from training.learner import DelayedLearner
+    from training.learner_loop import learn_forever
+    from training.learner_store import LearnerStore
+    from training.publisher import RedisPublisher
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    beginning = OnlineLearner(FRAUD.features.names, FRAUD.features.definition_hash, name="online")
+    store = LearnerStore(settings.home / "learner.sqlite")
+    learner = DelayedLearner(store, beginning, use_case=FRAUD.name)
+    publish = RedisPublisher(RedisConnection(settings.redis), FRAUD.name)
+    learn_forever(learner, open_log(settings), stop, publish=publish, publish_interval_s=0.5)
+    store.close()
+
+
+def run_service(settings: Settings) -> None:
+    """Become BentoML's server for the fraud service."""
+    environment = os.environ | settings.environment() | {"BENTOML_DO_NOT_TRACK": "True"}
+    environment["BENTOML_HOME"] = str((settings.home / "bentoml").resolve())
+    environment["HEADRACE_HOME"] = str(settings.home.resolve())
+    port = settings.port or 3000
+    command = [sys.executable, "-m", "bentoml", "serve", "scoring.service:Fraud"]
+    command += ["--host", settings.host, "--port", str(port), "--working-dir", str(Path(__file__).parent.parent)]
+    os.execve(sys.executable, command, environment)
+
+
+def run_training(
+    settings: Settings,
+    use_case: str,
+    data: Path,
+    mapping: Path | None,
+    start: datetime | None,
+    end: datetime | None,
+    history_days: int,
+    share: float,
+    family: str,
+    promote: bool,
+) -> None:
+    """Train on a file, register the model, and promote it if asked."""
+    from headrace.bootstrap import Stretch, fit_stretch
+    from headrace.source import FileSource
+    from training.batch import SplitDays
+
+    if use_case not in USE_CASES:
+        raise click.ClickException(f"there is no use case {use_case!r}; there is {', '.join(USE_CASES)}")
+    source = FileSource.open(data, mapping)
+    first, last = source.span()
+    end = last if end is None else end.replace(tzinfo=UTC)
+    start = max(first, end - timedelta(days=28)) if start is None else start.replace(tzinfo=UTC)
+    stretch = Stretch(start - timedelta(days=history_days), start, end, share, SplitDays())
+    played = source.between(stretch.start, end)
+    _, trained = fit_stretch(USE_CASES[use_case], played, stretch, family, lambda text: click.echo(text, err=True))
+    registry = registry_of(settings.home)
+    version = registry.register(trained.onnx_bytes, trained.manifest)
+    if promote:
+        registry.alias(use_case, "champion", version, by=os.environ.get("USER", ""), why="headrace train")
+    click.echo(registry.manifest(use_case, version).to_json().decode())
+
+
+def print_catalogue() -> None:
+    """The catalogue as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    for use_case in USE_CASES.values():
+        title = (
+            f"{use_case.name}: {len(use_case.features.names)} features, definition {use_case.features.definition_hash}"
+        )
+        table = Table(title=title)
+        for heading in ("name", "view", "window", "unit", "description"):
+            table.add_column(heading, overflow="fold")
+        for entry in use_case.features.catalogue():
+            table.add_row(entry.name, entry.view, entry.window, entry.unit, entry.description)
+        Console().print(table)
+
+
+def print_models(settings: Settings) -> None:
+    """The registry as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    registry = registry_of(settings.home)
+    table = Table(title=f"models in {settings.home}")
+    for heading in ("name", "version", "aliases", "family", "AUC", "average precision", "definition"):
+        table.add_column(heading)
+    for name in registry.names():
+        aliases = registry.aliases(name)
+        for version in registry.versions(name):
+            manifest = registry.manifest(name, version)
+            held = ", ".join(alias for alias, meant in aliases.items() if meant == version)
+            auc, precision = manifest.metrics.get("auc"), manifest.metrics.get("average_precision")
+            row = (name, version, held, manifest.family, f"{auc or 0:.3f}", f"{precision or 0:.3f}")
+            table.add_row(*row, manifest.definition_hash)
+    Console().print(table)
+
+
+def apply_features(settings: Settings) -> subprocess.Popen[bytes]:
+    """`headrace features apply` in a process of its own: importing Feast takes seconds."""
+    command = [sys.executable, "-W", "ignore", "-m", "headrace.cli", "features", "apply"]
+    return subprocess.Popen(
+        command, env=os.environ | settings.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )

@@ -1,0 +1,77 @@
+"""Where played transactions come from: a file through its mapping, or the simulator. One shape for both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from stream.dataset import read_transactions
+from stream.mapping import Mapping, load_mapping
+from stream.mapping_guess import guess_mapping
+from stream.played import Played
+from stream.simulator import Simulator
+
+SIMULATED_START = datetime(2026, 1, 1, tzinfo=UTC)
+SIMULATED_CUSTOMERS = 700
+SIMULATED_MERCHANTS = 250
+
+
+class Source(Protocol):
+    """Transactions of a span of time, as often as asked."""
+
+    name: str
+
+    def span(self) -> tuple[datetime, datetime]:
+        """From the first transaction to the moment after the last."""
+
+    def between(self, start: datetime, end: datetime | None) -> Iterator[Played]:
+        """The transactions in `[start, end)` in time order."""
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A Parquet or CSV file."""
+
+    path: Path
+    mapping: Mapping
+    name: str
+
+    @classmethod
+    def open(cls, path: Path, mapping: Path | None) -> FileSource:
+        """With a mapping, or with the one that the columns fit. Raises `MappingError`."""
+        return cls(path, guess_mapping(path) if mapping is None else load_mapping(mapping), path.name)
+
+    def span(self) -> tuple[datetime, datetime]:
+        """Read from the file's first and last row."""
+        first = next(read_transactions(self.path, self.mapping, limit=1)).transaction.event_timestamp
+        last = first
+        for one in read_transactions(self.path, self.mapping):
+            last = one.transaction.event_timestamp
+        return first, last + timedelta(microseconds=1)
+
+    def between(self, start: datetime, end: datetime | None) -> Iterator[Played]:
+        """Those of the file."""
+        return read_transactions(self.path, self.mapping, start=start, end=end)
+
+
+@dataclass(frozen=True)
+class SimulatedSource:
+    """The built-in simulator: the same world for the same seed."""
+
+    seed: int
+    days: int
+    name: str = "simulator"
+
+    def span(self) -> tuple[datetime, datetime]:
+        """From a fixed day on."""
+        return SIMULATED_START, SIMULATED_START + timedelta(days=self.days)
+
+    def between(self, start: datetime, end: datetime | None) -> Iterator[Played]:
+        """Always simulated from the beginning, so that every part belongs to the same world."""
+        world = Simulator(
+            self.seed, start=SIMULATED_START, end=end, customers=SIMULATED_CUSTOMERS, merchants=SIMULATED_MERCHANTS
+        )
+        return (one for one in world.play() if one.transaction.event_timestamp >= start)

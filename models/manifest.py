@@ -1,0 +1,79 @@
+"""What is kept beside an artifact: where it comes from, how good it was and how to read its scores."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+import msgspec
+
+Parameter = float | int | str | bool | None
+
+LOGIT_EPSILON = 1e-7  # float32 rounds closer probabilities to 0 or 1, whose logit is infinite
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """Platt scaling: `sigmoid(slope * logit(p) + intercept)`. The default changes nothing.
+
+    Source: J. Platt, "Probabilistic outputs for support vector machines", 1999, on the logit instead of the margin.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether applying it would change nothing."""
+        return self.slope == 1.0 and self.intercept == 0.0
+
+    def apply(self, probability: float) -> float:
+        """The calibrated probability in [0, 1]; NaN stays NaN.
+
+        >>> Calibration().apply(0.25)
+        0.25
+        >>> round(Calibration(slope=1.0, intercept=math.log(3)).apply(0.25), 6)
+        0.5
+        """
+        if math.isnan(probability) or self.is_identity:
+            return probability
+        p = min(max(probability, LOGIT_EPSILON), 1.0 - LOGIT_EPSILON)
+        z = self.slope * math.log(p / (1.0 - p)) + self.intercept
+        # Each form is exact on its side of zero and cannot overflow.
+        return 1.0 / (1.0 + math.exp(-z)) if z >= 0.0 else (e := math.exp(z)) / (1.0 + e)
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one version of one model.
+
+    `window_start` to `window_end` are the event times of the rows it was fitted on; labels that became known after
+    `label_cutoff` were not used. `metrics` are measured on later days than those it was fitted on (None: not
+    defined there). `max_onnx_difference` is the largest difference in probability between the library's own answer
+    and the artifact's. `single_row_latency_us` is a median. `reference` is what is
+    usual for each feature: the median of legit rows. An empty `version` is filled in by the registry.
+    """
+
+    name: str
+    version: str = ""
+    created_at: datetime
+    family: str = ""
+    feature_names: tuple[str, ...]
+    definition_hash: str
+    window_start: datetime
+    window_end: datetime
+    label_cutoff: datetime
+    git_revision: str | None = None
+    parameters: dict[str, Parameter] = {}
+    metrics: dict[str, float | None] = {}
+    calibration: Calibration = Calibration()
+    max_onnx_difference: float = 0.0
+    single_row_latency_us: float = 0.0
+    reference: dict[str, float] = {}
+
+    def to_json(self) -> bytes:
+        """The manifest as it is stored, indented for people."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Manifest:
+        """Read a stored manifest. Raises `msgspec.ValidationError` when it is not one."""
+        return msgspec.json.decode(content, type=cls)

@@ -1,0 +1,158 @@
+"""The model that learns from each label as it arrives: River's scaler and logistic regression.
+
+The one file of this room that knows River. River's objects live in the learner's process, in one thread; scorers get
+`OnlineSnapshot` from `models/snapshot.py`, which needs no River.
+"""
+
+from __future__ import annotations
+
+import math
+
+from river import linear_model, optim, preprocessing
+
+from models.contract import Vector
+from models.snapshot import (
+    SCALED_LIMIT,
+    OnlineSettings,
+    OnlineSnapshot,
+    OnlineWeights,
+    tame,
+    true_probability,
+)
+
+__all__ = ["OnlineLearner", "OnlineSettings", "OnlineSnapshot", "OnlineWeights"]
+
+
+class OnlineLearner:
+    """Standard scaler, then logistic regression by stochastic gradient descent, each step bounded.
+
+    The way of a vector: values are tamed (`sign(x) log(1 + |x|)`), scaled by what `observe` has seen, held to ten
+    deviations, and nulls become 0, the usual value; a null does not move the scaler. The gradient is clipped, the step
+    is constant, weights are pulled towards 0.
+
+    The scaler moves only in `observe`, so that it sees every event and not the labelled ones only. A learner that
+    never observed scales everything to 0 and learns nothing but the base rate.
+
+    Parameters
+    ----------
+    feature_names
+        The order of vectors.
+    version
+        Of this line of weights; the number of labels learned is added to it.
+    definition_hash
+        Of the features; a scorer must not use the weights with another.
+    """
+
+    def __init__(
+        self,
+        feature_names: tuple[str, ...],
+        *,
+        name: str = "online",
+        version: str = "1",
+        definition_hash: str = "",
+        settings: OnlineSettings | None = None,
+    ) -> None:
+        settings = OnlineSettings() if settings is None else settings
+        prior = settings.prior_fraud_rate
+        n_features = len(feature_names)
+        self._restore(
+            OnlineWeights(
+                name=name,
+                base_version=version,
+                definition_hash=definition_hash,
+                feature_names=tuple(feature_names),
+                settings=settings,
+                counts=(0,) * n_features,
+                means=(0.0,) * n_features,
+                variances=(0.0,) * n_features,
+                coefficients=(0.0,) * n_features,
+                intercept=math.log(prior / (1.0 - prior) * settings.fraud_weight),
+            )
+        )
+
+    @classmethod
+    def from_weights(cls, weights: OnlineWeights) -> OnlineLearner:
+        """Go on exactly where the weights were taken: what it learns next is the same, bit for bit."""
+        learner = cls.__new__(cls)
+        learner._restore(weights)
+        return learner
+
+    def _restore(self, weights: OnlineWeights) -> None:
+        settings = weights.settings
+        self._origin = weights
+        self._names = weights.feature_names
+        self._learned_fraud = weights.learned_fraud
+        self._learned_legit = weights.learned_legit
+        self._scaler = preprocessing.StandardScaler()
+        self._scaler.counts.update(dict(zip(self._names, weights.counts, strict=True)))
+        self._scaler.means.update(dict(zip(self._names, weights.means, strict=True)))
+        self._scaler.vars.update(dict(zip(self._names, weights.variances, strict=True)))
+        self._model = linear_model.LogisticRegression(
+            optimizer=optim.SGD(settings.learning_rate),
+            loss=optim.losses.Log(weight_pos=settings.fraud_weight),
+            l2=settings.l2,
+            intercept_init=weights.intercept,
+            intercept_lr=settings.learning_rate,
+            clip_gradient=settings.fraud_weight,
+        )
+        # River has no public way in for weights; names absent here would start at 0 in the order of first use.
+        self._model._weights.update(dict(zip(self._names, weights.coefficients, strict=True)))
+        self._model.optimizer.n_iterations = weights.steps
+
+    @property
+    def name(self) -> str:
+        """Which member it is."""
+        return self._origin.name
+
+    @property
+    def version(self) -> str:
+        """The version that was given, and how many labels it has learned."""
+        return f"{self._origin.base_version}.{self._learned_fraud + self._learned_legit}"
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has learned enough labels of both classes."""
+        return min(self._learned_fraud, self._learned_legit) >= self._origin.settings.min_labels
+
+    def score_one(self, x: Vector) -> float:
+        """Probability of fraud in [0, 1], by River itself; for serving take `OnlineSnapshot`."""
+        p = float(self._model.predict_proba_one(self._scaled(x))[True])
+        return true_probability(p, self._origin.settings.fraud_weight)
+
+    def observe(self, x: Vector) -> None:
+        """Let the scaler see one event, labelled or not. Call it once for each, when the event is met."""
+        self._scaler.learn_one(self._known(x))
+
+    def learn_one(self, x: Vector, y: bool) -> None:
+        """One gradient step at the vector as it was scored, with the scaler as it is now. It cannot be undone."""
+        self._model.learn_one(self._scaled(x), bool(y))
+        self._learned_fraud += bool(y)
+        self._learned_legit += not y
+
+    def to_weights(self) -> OnlineWeights:
+        """All that it knows, as an immutable value of its own."""
+        scaler, coefficients, origin = self._scaler, self._model.weights, self._origin
+        return OnlineWeights(
+            name=origin.name,
+            base_version=origin.base_version,
+            definition_hash=origin.definition_hash,
+            feature_names=self._names,
+            settings=origin.settings,
+            counts=tuple(int(scaler.counts[name]) for name in self._names),
+            means=tuple(float(scaler.means[name]) for name in self._names),
+            variances=tuple(float(scaler.vars[name]) for name in self._names),
+            coefficients=tuple(float(coefficients.get(name, 0.0)) for name in self._names),
+            intercept=float(self._model.intercept),
+            steps=int(self._model.optimizer.n_iterations),
+            learned_fraud=self._learned_fraud,
+            learned_legit=self._learned_legit,
+        )
+
+    def _known(self, x: Vector) -> dict[str, float]:
+        values = zip(self._names, tame(x).tolist(), strict=True)
+        return {name: value for name, value in values if math.isfinite(value)}
+
+    def _scaled(self, x: Vector) -> dict[str, float]:
+        scaled = self._scaler.transform_one(self._known(x))
+        # Every name every time and in one order, or sums would round differently after a restart.
+        return {name: min(max(scaled.get(name, 0.0), -SCALED_LIMIT), SCALED_LIMIT) for name in self._names}

@@ -1,0 +1,163 @@
+"""Artifacts and which of them is in use: BentoML's model store, a manifest in each, and the alias log beside it.
+
+With `BENTOML_HOME` set to the registry's directory, `bentoml models list` shows the same artifacts. Only `register`
+imports BentoML (seconds); reading for scoring goes by the store's layout, `models/<name>/<version>/`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import warnings
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from models.aliases import ALIASES, Alias, AliasChange, AliasLog
+from models.manifest import Manifest
+from models.onnx import OnnxModel
+
+ARTIFACT = "model.onnx"
+MANIFEST = "manifest.json"
+BENTOML_FILE = "model.yaml"
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?")
+
+
+class ModelNotFound(LookupError):
+    """There is no such model, version or alias. A retry helps once somebody has trained or promoted one."""
+
+
+class Registry:
+    """The models of one installation, in one directory.
+
+    Parameters
+    ----------
+    directory
+        Holds `models/` (BentoML's store) and `aliases.jsonl`. Made when first written to; two runs with two
+        directories do not meet.
+    """
+
+    def __init__(self, directory: Path | str) -> None:
+        self.directory = Path(directory)
+        self._aliases = AliasLog(self.directory / "aliases.jsonl")
+
+    def register(self, onnx_bytes: bytes, manifest: Manifest) -> str:
+        """Store an artifact for good and return its version; no alias changes.
+
+        The version is the manifest's, or its creation time and the digest of the bytes. Registering the same again
+        changes nothing. Raises `InvalidArtifact` when it cannot be served, `ValueError` when the name cannot be a
+        name, or the version exists with other bytes.
+        """
+        digest = sha256(onnx_bytes).hexdigest()[:8]
+        version = manifest.version or f"{manifest.created_at.astimezone(UTC):%Y%m%d-%H%M%S}-{digest}"
+        manifest = msgspec.structs.replace(manifest, version=version)
+        OnnxModel(onnx_bytes, manifest)
+        path = self.path(manifest.name, version)
+        if _is_complete(path):
+            if (path / ARTIFACT).read_bytes() != onnx_bytes:
+                raise ValueError(f"model {manifest.name!r} has another version {version!r}; leave the version empty")
+            return version
+        shutil.rmtree(path, ignore_errors=True)  # what a crash left of an earlier try; BentoML would refuse
+        self._store(onnx_bytes, manifest)
+        return version
+
+    def alias(
+        self,
+        name: str,
+        alias: Alias,
+        version: str | None,
+        *,
+        by: str = "",
+        why: str = "",
+        at: datetime | None = None,
+    ) -> None:
+        """Let an alias mean a version from now on (None: nothing any more).
+
+        A new `champion` makes the one before it `previous`; to roll back, make `previous` the champion again.
+        Raises `ModelNotFound` when the version is not registered.
+        """
+        if alias not in ALIASES:
+            raise ValueError(f"alias {alias!r} is unknown; use one of {', '.join(ALIASES)}")
+        if version is not None:
+            self.manifest(name, version)
+        at = datetime.now(UTC) if at is None else at
+        self._aliases.move(AliasChange(at=at, alias=alias, name=name, version=version, by=by, why=why))
+
+    def aliases(self, name: str) -> dict[Alias, str]:
+        """The version that each alias means now."""
+        return self._aliases.current(name)
+
+    def history(self, name: str) -> list[AliasChange]:
+        """Every change of an alias of this model, oldest first."""
+        return [change for change in self._aliases.changes() if change.name == name]
+
+    def resolve(self, name: str, alias: Alias = "champion") -> str:
+        """The version that the alias means. Raises `ModelNotFound` when it means none."""
+        version = self._aliases.current(name).get(alias)
+        if version is not None:
+            return version
+        if self.versions(name):
+            raise ModelNotFound(f"model {name!r} has no {alias}; run 'headrace models promote {name}'")
+        raise self._no_model(name)
+
+    def load(self, name: str, version: str) -> OnnxModel:
+        """The model, warm and ready to score. Raises `ModelNotFound` or `InvalidArtifact`."""
+        return OnnxModel(self.path(name, version) / ARTIFACT, self.manifest(name, version))
+
+    def manifest(self, name: str, version: str) -> Manifest:
+        """What is known of this version. Raises `ModelNotFound`."""
+        path = self.path(name, version)
+        if _is_complete(path):
+            return Manifest.from_json((path / MANIFEST).read_bytes())
+        if versions := self.versions(name):
+            raise ModelNotFound(f"model {name!r} has no version {version!r}; the newest is {versions[-1]!r}")
+        raise self._no_model(name)
+
+    def names(self) -> list[str]:
+        """The models that have at least one version."""
+        store = self.directory / "models"
+        return sorted(path.name for path in store.iterdir() if self.versions(path.name)) if store.is_dir() else []
+
+    def versions(self, name: str) -> list[str]:
+        """The versions of the model, oldest first; empty when there is none."""
+        folder = self.directory / "models" / _checked(name)
+        found = [path for path in folder.glob("*") if _is_complete(path)]
+        created = {path.name: Manifest.from_json((path / MANIFEST).read_bytes()).created_at for path in found}
+        return sorted(created, key=lambda version: (created[version], version))
+
+    def path(self, name: str, version: str) -> Path:
+        """Where BentoML's store keeps this version, whether it exists or not."""
+        return self.directory / "models" / _checked(name) / _checked(version)
+
+    def _store(self, onnx_bytes: bytes, manifest: Manifest) -> None:
+        # Read when BentoML is imported: otherwise it reports each saved model to its makers.
+        os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # BentoML 1.4's own use of pathspec
+            import bentoml.models
+            from bentoml._internal.models import ModelStore
+
+        store = self.directory / "models"
+        store.mkdir(parents=True, exist_ok=True)
+        labels = {"definition_hash": manifest.definition_hash, "family": manifest.family or "unknown"}
+        tag = f"{manifest.name}:{manifest.version}"
+        with bentoml.models.create(tag, labels=labels, _model_store=ModelStore(store)) as model:
+            Path(model.path_of(ARTIFACT)).write_bytes(onnx_bytes)
+            Path(model.path_of(MANIFEST)).write_bytes(manifest.to_json())
+
+    def _no_model(self, name: str) -> ModelNotFound:
+        return ModelNotFound(f"no model {name!r} in the registry; run 'headrace train {name}'")
+
+
+def _is_complete(path: Path) -> bool:
+    return all((path / part).exists() for part in (ARTIFACT, MANIFEST, BENTOML_FILE))
+
+
+def _checked(part: str) -> str:
+    if not _NAME.fullmatch(part):
+        raise ValueError(f"{part!r} cannot name a model or version; use up to 63 of a-z 0-9 _ . - inside a-z 0-9")
+    return part

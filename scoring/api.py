@@ -1,0 +1,130 @@
+"""The HTTP API's answers: what each route takes, gives and refuses, apart from how it is served.
+
+Every door (the front door, BentoML's endpoints) calls these functions, so they answer alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+from prometheus_client import Counter, Histogram
+
+from scoring.scorer import EventConflict, Scorer
+from stream.connection import RedisUnavailable
+from stream.log import LogFull
+from stream.records import Action, Decision, InvalidRecord, Label, Reading, Transaction, check_time, decode, encode
+
+JSON = b"application/json"
+RETRY_AFTER_S = 1
+LATENCY_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+
+REQUESTS = Counter("headrace_requests", "Requests answered, by route and status.", ("route", "status"))
+LATENCY = Histogram("headrace_score_seconds", "Time from the parsed request to the answer.", buckets=LATENCY_BUCKETS)
+OUTCOMES = Counter("headrace_outcomes", "Decisions, by use case and outcome.", ("use_case", "outcome"))
+DEGRADED = Counter("headrace_degraded", "Decisions that lacked something, by what was missing.", ("missing",))
+
+
+class Answer(NamedTuple):
+    """A status and a JSON body."""
+
+    status: int
+    body: bytes
+    retry_after_s: int | None = None
+
+
+class Api:
+    """The routes of one use case over one scorer."""
+
+    def __init__(self, scorer: Scorer, clock_skew_ms: int, deadline_ms: float) -> None:
+        self.scorer = scorer
+        self.clock_skew = timedelta(milliseconds=clock_skew_ms)
+        self.deadline_ms = deadline_ms
+        self._routes: dict[str, Callable[[bytes, float], Answer]] = {
+            f"/{scorer.use_case.name}/score": self._score,
+            "/events": self._event,
+            "/labels": self._label,
+        }
+        self._outcomes = {
+            outcome: OUTCOMES.labels(scorer.use_case.name, outcome) for outcome in ("approve", "review", "decline")
+        }
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """The paths that take a POST."""
+        return tuple(self._routes)
+
+    def post(self, path: str, body: bytes, deadline_ms: float | None = None) -> Answer:
+        """Answer a POST to one of `routes`. Never raises: every failure is an answer that says what to do."""
+        try:
+            answer = self._routes[path](body, self.deadline_ms if deadline_ms is None else deadline_ms)
+        except InvalidRecord as error:
+            answer = _refusal(400, "invalid", str(error), field=error.field, value=error.value, remedy=error.remedy)
+        except EventConflict as error:
+            answer = _refusal(409, "conflict", str(error))
+        except LogFull as error:
+            answer = _refusal(503, "outbox full", str(error), retry_after_s=RETRY_AFTER_S)
+        except RedisUnavailable as error:
+            answer = _refusal(503, "store unavailable", f"{error}; nothing was recorded, send it again", RETRY_AFTER_S)
+        REQUESTS.labels(path, str(answer.status)).inc()
+        return answer
+
+    def decision(self, event_id: str) -> Answer:
+        """GET /decisions/{event_id}."""
+        try:
+            found = self.scorer.decision(event_id)
+        except RedisUnavailable as error:
+            return _refusal(503, "store unavailable", str(error), retry_after_s=RETRY_AFTER_S)
+        if found is None:
+            return _refusal(404, "unknown event", f"no decision is kept for event id {event_id!r}")
+        return Answer(200, encode(found))
+
+    def ready(self) -> list[str]:
+        """What keeps this scorer from being ready: nothing where it is."""
+        try:
+            self.scorer.ledger.connection.one("PING")
+        except RedisUnavailable as error:
+            return [str(error)]
+        return [] if self.scorer.models().batch is not None else ["no champion model is loaded"]
+
+    def _score(self, body: bytes, deadline_ms: float) -> Answer:
+        record: Transaction = decode(body, self.scorer.use_case.source)
+        check_time(record, datetime.now(UTC), self.clock_skew)
+        started = time.perf_counter()
+        decision: Decision = self.scorer.score(record, deadline_ms)
+        LATENCY.observe(time.perf_counter() - started)
+        self._outcomes[decision.outcome].inc()
+        for missing in decision.degraded:
+            DEGRADED.labels(missing).inc()
+        return Answer(200, encode(decision))
+
+    def _event(self, body: bytes, deadline_ms: float) -> Answer:
+        record: Any = decode(body, Transaction | Action | Reading)
+        check_time(record, datetime.now(UTC), self.clock_skew)
+        return _accepted(record.event_id, self.scorer.accept(record))
+
+    def _label(self, body: bytes, deadline_ms: float) -> Answer:
+        record: Label = decode(body, Label)
+        check_time(record, datetime.now(UTC), self.clock_skew)
+        return _accepted(record.event_id, self.scorer.accept(record))
+
+
+def _accepted(event_id: str, is_new: bool) -> Answer:
+    return Answer(202, msgspec.json.encode({"event_id": event_id, "status": "accepted" if is_new else "repeated"}))
+
+
+def _refusal(status: int, error: str, message: str, retry_after_s: int | None = None, **more: str) -> Answer:
+    return Answer(status, msgspec.json.encode({"error": error, "message": message, **more}), retry_after_s)
+
+
+def too_large(limit: int) -> Answer:
+    """The body is longer than one request may be."""
+    return _refusal(413, "too large", f"a request body has at most {limit} bytes; send fewer")
+
+
+def bad_deadline(text: str) -> Answer:
+    """The deadline header is not a number of milliseconds."""
+    return _refusal(400, "invalid", f"X-Deadline-Ms has {text!r}: send milliseconds, from 1 to 10000")

@@ -1,0 +1,113 @@
+"""The models that score now: immutable, swapped whole between two requests, refreshed in the background."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.onnx import OnnxModel
+from models.registry import ModelNotFound, Registry
+from models.snapshot import InvalidWeights, OnlineSnapshot, OnlineWeights
+from stream.connection import RedisConnection, RedisUnavailable
+
+REFRESH_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True)
+class LiveModels:
+    """One consistent set of members; None for one that is not there. `online_at_s` is when it was last confirmed."""
+
+    batch: OnnxModel | None = None
+    online: OnlineSnapshot | None = None
+    online_at_s: float = 0.0
+
+
+class ModelFeed:
+    """Keeps `current` up to date from the registry's champion and the learner's snapshots.
+
+    A model made for another definition of the features is not taken. `problems` says what is wrong, by member.
+    """
+
+    def __init__(self, name: str, definition_hash: str, registry: Registry, redis_url: str) -> None:
+        self.name = name
+        self.definition_hash = definition_hash
+        self.registry = registry
+        self.current = LiveModels()
+        self.problems: dict[str, str] = {}
+        self._connection = RedisConnection(redis_url, timeout_ms=500)
+        self._snapshot = b""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="model-feed", daemon=True)
+
+    def start(self) -> None:
+        """Load what there is, then go on in the background."""
+        self.refresh()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the background thread."""
+        self._stop.set()
+        self._thread.join(timeout=2)
+        self._connection.close()
+
+    def refresh(self) -> None:
+        """Look once for newer models. A model that cannot be read leaves the present one in place."""
+        batch, online, confirmed = self._batch(), self._online(), self.current.online_at_s
+        if "online" not in self.problems:
+            confirmed = time.monotonic()
+        self.current = LiveModels(batch, online, confirmed)
+
+    def _run(self) -> None:
+        while not self._stop.wait(REFRESH_INTERVAL_S):
+            self.refresh()
+
+    def _batch(self) -> OnnxModel | None:
+        present = self.current.batch
+        try:
+            version = self.registry.resolve(self.name)
+            if present is not None and present.version == version:
+                return present
+            manifest = self.registry.manifest(self.name, version)
+            if manifest.definition_hash != self.definition_hash:
+                self.problems["batch"] = (
+                    f"model {self.name} {version} was trained on definition {manifest.definition_hash}, "
+                    f"the features are {self.definition_hash}; run 'headrace train {self.name}'"
+                )
+                return present
+            loaded = self.registry.load(self.name, version)
+        except (ModelNotFound, OSError, ValueError) as error:
+            self.problems["batch"] = str(error)
+            return present
+        self.problems.pop("batch", None)
+        return loaded
+
+    def _online(self) -> OnlineSnapshot | None:
+        present = self.current.online
+        try:
+            content = self._connection.one("GET", f"model:online:{self.name}")
+        except RedisUnavailable as error:
+            self.problems["online"] = str(error)
+            return present
+        if content is None or content == self._snapshot:
+            self.problems.pop("online", None)
+            return present
+        try:
+            weights = OnlineWeights.from_json(content)
+        except InvalidWeights as error:
+            self.problems["online"] = str(error)
+            return present
+        if weights.definition_hash != self.definition_hash:
+            self.problems["online"] = (
+                f"the learner works on definition {weights.definition_hash}, the features are {self.definition_hash}"
+            )
+            return present
+        self._snapshot = content
+        self.problems.pop("online", None)
+        return OnlineSnapshot(weights)
+
+
+def registry_of(home: Path) -> Registry:
+    """The registry in a home directory."""
+    return Registry(home / "models")

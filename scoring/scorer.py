@@ -1,0 +1,273 @@
+"""The scorer: from a record to a decision, in two round trips to Redis.
+
+1. One round trip reads whether the event was answered before, and every entity whole.
+2. The features, the models, the rules and the policy, all in this process.
+3. One round trip makes the decision durable, or finds that another request answered first and answers the same.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from features.feature_set import EntityRef, FeatureSet, Vector, ViewRead
+from features.history import CorruptState, History
+from features.online_store import StoredEntity
+from models.contract import Model
+from models.ensemble import Opinion, combine
+from scoring.ledger import ANSWERED, Ledger
+from scoring.live_models import LiveModels
+from scoring.policy import Policy
+from scoring.reasons import explain
+from scoring.rules import Rule, RuleSet, overrule
+from scoring.use_case import UseCase
+from stream.connection import RedisError, RedisUnavailable
+from stream.records import Decision, Event, InvalidRecord, Label, MemberScore, Transaction, decode
+
+DEFAULT_DEADLINE_MS = 50.0
+PRIOR_SCORE = 0.01
+"""What is answered when no model can be heard: the base rate, flagged as degraded."""
+
+
+class EventConflict(ValueError):
+    """The event id was answered before, for another record. A retry of the same bytes cannot help."""
+
+
+@dataclass
+class Stages:
+    """Microseconds by stage, as a decision reports them."""
+
+    started: float
+    marks: dict[str, int]
+
+    @classmethod
+    def start(cls) -> Stages:
+        """The clock now."""
+        return cls(time.perf_counter(), {})
+
+    def mark(self, stage: str) -> None:
+        """What has passed since the last mark belongs to this stage."""
+        now = time.perf_counter()
+        self.marks[stage] = round((now - self.started) * 1e6)
+        self.started = now
+
+
+class Scorer:
+    """The one way in for HTTP, replay and tests. One scorer serves one thread."""
+
+    def __init__(
+        self,
+        use_case: UseCase,
+        ledger: Ledger,
+        models: Callable[[], LiveModels],
+        policy: Policy,
+        rules: RuleSet,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.use_case = use_case
+        self.ledger = ledger
+        self.store = ledger.store
+        self.models = models
+        self.policy = policy
+        self.rules = rules
+        self.clock = clock
+        self._catalogue = use_case.features.catalogue()
+
+    def score(self, record: Any, deadline_ms: float = DEFAULT_DEADLINE_MS) -> Decision:
+        """The decision on a record, the same one for every retry of the same event.
+
+        Within the deadline it answers with what there is; `degraded` says what was missing. A degraded answer given
+        while Redis is away is not recorded (`degraded` has `not recorded`): send the event again to have it counted.
+
+        Raises
+        ------
+        EventConflict
+            When the event id was answered before for another record.
+        LogFull
+            When the outbox is full: nothing was recorded, send it again later.
+        """
+        stages = Stages.start()
+        deadline = stages.started + deadline_ms / 1000
+        features = self.use_case.features
+        refs = features.refs(record)
+        degraded: list[str] = []
+        stored: list[StoredEntity] | None = None
+        try:
+            replies = self.ledger.connection.call(
+                [self.ledger.read_command(record.event_id), *self.store.read_commands(refs)],
+                max(1.0, deadline_ms / 2),
+            )
+            if isinstance(replies[0], bytes):
+                return self._earlier(record, replies[0])
+            stored = [self.store.parse(ref, reply) for ref, reply in zip(refs, replies[1:], strict=True)]
+        except (RedisUnavailable, RedisError):
+            degraded.append("online store")
+        stages.mark("read")
+        vector = features.vector(record, {} if stored is None else view_reads(features, refs, stored, record))
+        values = vector.values
+        stages.mark("features")
+        opinions, scores = self._ask(values, degraded)
+        combined = combine(opinions, self.use_case.weights)
+        score = PRIOR_SCORE if combined.score is None else combined.score
+        if combined.score is None:
+            degraded.append("models")
+        stages.mark("models")
+        fired = self._fire(record, values, degraded)
+        choice = self.policy.choose(record, score)
+        outcome = overrule(choice.outcome, fired)
+        stages.mark("rules")
+        batch = self.models().batch
+        reasons = []
+        if outcome != "approve" and batch is not None and "batch" in scores and time.perf_counter() < deadline:
+            reasons = explain(batch, values, self._catalogue, batch.manifest.reference)
+            stages.mark("reasons")
+        decision = Decision(
+            event_id=record.event_id,
+            event_timestamp=record.event_timestamp,
+            scored_at=self.clock(),
+            use_case=self.use_case.name,
+            outcome=outcome,
+            score=score,
+            scores=scores,
+            vector=[None if math.isnan(value) else value for value in values.tolist()],
+            definition_hash=features.definition_hash,
+            policy_version=self.policy.version,
+            record=record,
+            rules=[rule.name for rule in fired],
+            reasons=reasons,
+            degraded=degraded,
+            approximate=vector.approximate,
+            latency_us=stages.marks,
+        )
+        return self._record(decision, refs, deadline)
+
+    def accept(self, record: Event | Label, timeout_ms: float | None = None) -> bool:
+        """Record what needs no score: durable and seen by readers when this returns. False for a repeat.
+
+        Raises `LogFull` when the outbox is full and `RedisUnavailable` when nothing could be recorded.
+        """
+        if isinstance(record, Label):
+            record = self.enrich(record)
+        refs = [
+            EntityRef(view.entity, getattr(record, view.entity))
+            for view in self.use_case.features.views
+            if isinstance(record, view.source) and view.row(record) is not None
+        ]
+        return isinstance(self.ledger.commit(record, refs, timeout_ms=timeout_ms), int)
+
+    def enrich(self, label: Label) -> Label:
+        """The label with the ids, the amount and the time of its event, where the decision is still known."""
+        if label.event_timestamp is not None and label.card_id is not None and label.merchant_id is not None:
+            return label
+        content = self.ledger.answer(label.event_id)
+        if content is None:
+            return label
+        record: Transaction = decode(content, Decision).record
+        return Label(
+            event_id=label.event_id,
+            label=label.label,
+            labelled_at=label.labelled_at,
+            source=label.source,
+            event_timestamp=label.event_timestamp or record.event_timestamp,
+            card_id=label.card_id or record.card_id,
+            merchant_id=label.merchant_id or record.merchant_id,
+            device_id=label.device_id or record.device_id,
+            amount=record.amount if label.amount is None else label.amount,
+        )
+
+    def decision(self, event_id: str) -> Decision | None:
+        """The stored decision of an event, or None."""
+        content = self.ledger.answer(event_id)
+        return None if content is None else decode(content, Decision)
+
+    def _earlier(self, record: Any, content: bytes) -> Decision:
+        if content == ANSWERED:
+            raise EventConflict(f"event id {record.event_id!r} was sent before, not to be scored; use another id")
+        earlier: Decision = decode(content, Decision)
+        if earlier.record != record:
+            raise EventConflict(
+                f"event id {record.event_id!r} was answered before for another record; use an id for one event only"
+            )
+        return earlier
+
+    def _ask(self, values: Any, degraded: list[str]) -> tuple[dict[str, Opinion], dict[str, MemberScore]]:
+        models = self.models()
+        opinions: dict[str, Opinion] = {}
+        scores: dict[str, MemberScore] = {}
+        members: list[tuple[str, Model | None, bool, float]] = [("batch", models.batch, True, 0.0)]
+        if models.online is not None:
+            age_s = time.monotonic() - models.online_at_s
+            members.append(("online", models.online, models.online.ready, age_s))
+        for name, model, ready, age_s in members:
+            if model is None:
+                degraded.append(f"{name} model")
+                continue
+            try:
+                said = model.score_one(values)
+            except Exception:  # whatever a model raises, the others answer
+                said = math.nan
+            if not 0.0 <= said <= 1.0:
+                degraded.append(f"{name} model")
+                continue
+            opinions[name] = Opinion(said, ready, age_s)
+            scores[name] = MemberScore(model.version, said)
+        return opinions, scores
+
+    def _fire(self, record: Any, values: Any, degraded: list[str]) -> list[Rule]:
+        try:
+            return self.rules.fired(record, values.tolist())
+        except Exception:  # a rule that fails on some value must not fail the answer
+            degraded.append("rules")
+            return []
+
+    def _record(self, decision: Decision, refs: list[EntityRef], deadline: float) -> Decision:
+        if "online store" in decision.degraded:
+            decision.degraded.append("not recorded")
+            return decision
+        left_ms = max(1.0, (deadline - time.perf_counter()) * 1000)
+        try:
+            reply = self.ledger.commit(decision.record, refs, decision, left_ms)
+        except (RedisUnavailable, RedisError):
+            decision.degraded.append("not recorded")
+            return decision
+        return decision if isinstance(reply, int) else self._earlier(decision.record, reply)
+
+
+def view_reads(
+    features: FeatureSet, refs: list[EntityRef], stored: list[StoredEntity], record: Any
+) -> dict[str, ViewRead]:
+    """What a vector needs of each view: the stored history and the pending rows, the record's own left out."""
+    reads: dict[str, ViewRead] = {}
+    entities = dict(zip((ref.entity for ref in refs), stored, strict=True))
+    for view in features.views:
+        entity = entities.get(view.entity)
+        if entity is None:
+            continue
+        try:
+            history = History.decode(view, entity.states.get(view.name))
+        except CorruptState:
+            history = History(view)
+        pending = []
+        for identity, content in entity.pending.items():
+            if identity == record.identity:
+                continue
+            try:
+                waiting: Any = decode(content)
+            except InvalidRecord:
+                continue
+            if isinstance(waiting, view.source) and (row := view.row(waiting)) is not None:
+                pending.append(row)
+        reads[view.name] = ViewRead(history, pending)
+    return reads
+
+
+def served_vector(decision: Decision) -> Vector:
+    """The vector as it was scored, null as NaN."""
+    values = np.array([math.nan if value is None else value for value in decision.vector])
+    return Vector(values, list(decision.approximate))

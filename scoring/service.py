@@ -1,0 +1,109 @@
+"""The BentoML service: `bentoml serve scoring.service:Fraud`, or `headrace serve`.
+
+The one file that knows BentoML's server. Its defaults have a tail of 50 to 250 ms (a timer of 60 s for each request
+keeps a minute of closures alive for the garbage collector to walk): the timeout is short, tracing and the access log
+are off, and what is alive after warm-up is frozen out of the collector's sight.
+"""
+
+from __future__ import annotations
+
+import gc
+from http import HTTPStatus
+from typing import Any
+
+import bentoml
+import msgspec
+
+from headrace.assembly import open_scorer
+from headrace.settings import Settings
+from scoring.api import Answer, Api
+from scoring.front_door import Doors, ScoringService
+from scoring.typed_bodies import body_of
+from scoring.use_case import FRAUD
+from stream.child import die_with_parent
+from stream.records import Label, Transaction
+
+SETTINGS = Settings()
+EXAMPLE = {
+    "type": "transaction",
+    "event_id": "tx-1001",
+    "event_timestamp": "2026-01-31T12:00:00Z",
+    "card_id": "card-7",
+    "merchant_id": "merchant-3",
+    "device_id": "device-9",
+    "amount": 129.9,
+    "currency": "EUR",
+}
+TransactionBody = body_of(Transaction, EXAMPLE)
+LabelBody = body_of(
+    Label, {"type": "label", "event_id": "tx-1001", "label": "fraud", "labelled_at": "2026-02-07T09:30:00Z"}
+)
+
+
+class Refused(bentoml.exceptions.BentoMLException):
+    """A refusal on its way through BentoML, which wants an exception for any status but 200."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.body.decode(), error_code=HTTPStatus(answer.status))
+
+
+@bentoml.service(
+    name="headrace_fraud",
+    service_class=ScoringService,
+    workers=SETTINGS.workers,
+    traffic={"timeout": 1},
+    tracing={"excluded_urls": ".*"},
+    logging={"access": {"enabled": False}},
+    http={"host": SETTINGS.host, "port": SETTINGS.port or 3000},
+    metrics={"enabled": True, "namespace": "bentoml"},
+)
+class Fraud(Doors):
+    """Scores transactions, takes events and labels."""
+
+    body_limit = SETTINGS.body_limit
+    front_door = SETTINGS.front_door
+
+    def __init__(self) -> None:
+        die_with_parent()
+        scorer, self._feed = open_scorer(SETTINGS, FRAUD)
+        self._feed.start()
+        self._api = Api(scorer, SETTINGS.clock_skew, SETTINGS.deadline)
+        type(self).api = self._api
+        # What lives now lives on: the collector need not walk it again within somebody's request.
+        gc.collect()
+        gc.freeze()
+
+    @bentoml.api(route="/fraud/score")
+    async def score(self, transaction: TransactionBody, /) -> dict[str, Any]:  # type: ignore[valid-type]
+        """Score one transaction. The same event id again gives the same decision."""
+        return self._answer("/fraud/score", transaction)
+
+    @bentoml.api(route="/events")
+    async def events(self, event: TransactionBody, /) -> dict[str, Any]:  # type: ignore[valid-type]
+        """Take an event that needs no score: it is in the features when this returns."""
+        return self._answer("/events", event)
+
+    @bentoml.api(route="/labels")
+    async def labels(self, label: LabelBody, /) -> dict[str, Any]:  # type: ignore[valid-type]
+        """Take what an event turned out to be."""
+        return self._answer("/labels", label)
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """Stop the background thread."""
+        type(self).api = None
+        self._feed.stop()
+
+    async def __is_ready__(self) -> bool:
+        """BentoML's /readyz: ready once a model is loaded and Redis answers.
+
+        Async, so that it runs between two requests: the scorer's connection serves one thread.
+        """
+        return not self._api.ready()
+
+    def _answer(self, route: str, body: Any) -> dict[str, Any]:
+        answer = self._api.post(route, body.model_dump_json(exclude_none=True).encode())
+        if answer.status >= 400:
+            raise Refused(answer)
+        found: dict[str, Any] = msgspec.json.decode(answer.body)
+        return found

@@ -1,0 +1,84 @@
+"""Carry the outbox on: from one log (Redis) to another (Kafka), losing nothing while the other is gone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from threading import Event
+from typing import NamedTuple
+
+from stream.log import Consumer, Log, LogFull, LogUnavailable, Message
+from stream.redis_log import RedisLog
+
+GROUP = "relay"
+FIRST_PAUSE_S = 0.1
+
+log = logging.getLogger(__name__)
+
+
+class RelayCounts(NamedTuple):
+    """What a relay did: entries appended to the sink, times either log failed, entries trimmed."""
+
+    moved: int
+    failures: int
+    trimmed: int
+
+
+def relay(
+    source: Log,
+    sink: Log,
+    topics: Iterable[str],
+    stop: Event,
+    *,
+    batch_limit: int = 1000,
+    poll_timeout_ms: int = 500,
+    pause_limit_s: float = 5.0,
+    trim_every_s: float = 60.0,
+) -> RelayCounts:
+    """Move entries of the topics from `source` to `sink` until `stop` is set; returns what it did.
+
+    Several relays share the partitions. While either log fails it leaves the group, so that the batch in hand
+    comes again, and tries anew after a pause that doubles up to `pause_limit_s`. An entry may arrive more than
+    once, never not at all. Every `trim_every_s` it trims a `RedisLog` source.
+    """
+    topics = tuple(topics)
+    moved = failures = trimmed = 0
+    pause_s = FIRST_PAUSE_S
+    trim_at = time.monotonic() + trim_every_s
+    while not stop.is_set():
+        try:
+            with closing(source.consumer(GROUP, topics)) as consumer:
+                while not stop.is_set():
+                    count = relay_once(consumer, sink, batch_limit, poll_timeout_ms)
+                    moved += count
+                    if count:
+                        pause_s = FIRST_PAUSE_S
+                    if isinstance(source, RedisLog) and time.monotonic() >= trim_at:
+                        trim_at = time.monotonic() + trim_every_s
+                        trimmed += source.trim()
+        except (LogUnavailable, LogFull) as error:
+            failures += 1
+            log.warning("relay: %s; trying again in %.1f s", error, pause_s)
+            stop.wait(pause_s)
+            pause_s = min(pause_s * 2, pause_limit_s)
+    return RelayCounts(moved, failures, trimmed)
+
+
+def relay_once(consumer: Consumer, sink: Log, batch_limit: int, poll_timeout_ms: int) -> int:
+    """Move one batch; returns its size.
+
+    1. Append to the sink, durably.  2. Commit on the source.
+    Reversed, a crash between the two would lose the batch; so it repeats it. If the append raises, nothing is
+    committed: leave the group and join it again, or the next batch's commit would pass over this one.
+    """
+    batch = consumer.poll(batch_limit, poll_timeout_ms)
+    if not batch:
+        return 0
+    messages = [Message(part.topic, entry.key, entry.value) for part in batch for entry in batch[part]]
+    # 1. Append to the sink.
+    sink.append(messages)
+    # 2. Commit on the source.
+    consumer.commit({part: entries[-1].offset + 1 for part, entries in batch.items()})
+    return len(messages)

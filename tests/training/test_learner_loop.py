@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Event, Thread
+from time import monotonic, sleep
+from typing import Any
+
+import msgspec
+import pytest
+
+from models.online import OnlineLearner
+from models.snapshot import OnlineSnapshot, OnlineWeights
+from stream.connection import RedisConnection, RedisUnavailable
+from stream.log import Message, Partition
+from stream.records import DeadLetter, Decision, Label, decode, encode
+from stream.redis_log import RedisLog
+from training.learner import DelayedLearner
+from training.learner_loop import GROUP, TOPICS, BoundedSending, catch_up, learn_forever, learn_once
+from training.learner_report import LearnerReport
+from training.learner_store import LearnerStore
+from training.publisher import RedisPublisher, metrics_key, model_key
+
+Make = Callable[..., Decision]
+Verdicts = Callable[..., Label]
+EVENTS = 40
+PLACES = [Partition(topic, number) for topic in TOPICS for number in range(2)]
+
+
+class Crash(RuntimeError):
+    """The process ends here."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "learner.sqlite"
+
+
+def start(path: Path | str) -> tuple[LearnerStore, DelayedLearner]:
+    store = LearnerStore(path)
+    return store, DelayedLearner(store, OnlineLearner(("amount", "count"), definition_hash="h"))
+
+
+def fill(log: Any, decision: Make, label: Verdicts) -> None:
+    """Decisions and labels with everything that happens to records: repeats, reversals, early, unknown."""
+    log.send(*(label(f"e{number}", "fraud") for number in range(EVENTS - 12, EVENTS, 4)))
+    for number in range(EVENTS):
+        name = f"e{number}"
+        made = decision(name, [float(number), None if number % 5 == 0 else 1.0], score=number / EVENTS)
+        verdict = label(name, "fraud" if number % 4 == 0 else "legit")
+        if number % 3 == 0:
+            log.send(verdict)
+        log.send(made)
+        if number % 3:
+            log.send(verdict)
+        if number % 7 == 0:
+            log.send(made, verdict, label(name, "unknown", hour=1))
+        if number % 11 == 0:
+            log.send(label(name, "legit", hour=2))
+
+
+def drain(path: Path | str, log: Any) -> tuple[OnlineWeights, LearnerReport]:
+    """One process that works until there is nothing left."""
+    store, learner = start(path)
+    with closing(store):
+        catch_up(learner, log, Event(), 8)
+        consumer = log.consumer(GROUP, TOPICS)
+        while any(learner.offset(log.name, part) < log.end(part) for part in PLACES):
+            learn_once(learner, log, consumer, 8, 0)
+        return learner.weights(), learner.report()
+
+
+@pytest.fixture
+def clean(new_log: Callable[[], Any], decision: Make, label: Verdicts) -> tuple[OnlineWeights, LearnerReport]:
+    """What one pass without a crash leaves."""
+    log = new_log()
+    fill(log, decision, label)
+    return drain(":memory:", log)
+
+
+def test_a_clean_pass_learns_every_verdict_once(clean: tuple[OnlineWeights, LearnerReport]) -> None:
+    counters = clean[1].counters
+    reversals = sum(number % 11 == 0 and number % 4 == 0 for number in range(EVENTS))
+    assert (counters.reversed, counters.learned) == (reversals, EVENTS + reversals)
+    assert (counters.waiting, counters.early, counters.kept_early) == (0, 0, 3)
+
+
+STEPS = ["add_decision", "add_applied", "put_labelled", "set_verdict", "drop_decisions", "save_offsets", "save_state"]
+
+
+@pytest.mark.parametrize("nth", [1, 2, 5])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_crash_inside_the_transaction_leaves_what_a_clean_pass_leaves(
+    step: str,
+    nth: int,
+    path: Path,
+    log: Any,
+    decision: Make,
+    label: Verdicts,
+    clean: tuple[OnlineWeights, LearnerReport],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(log, decision, label)
+    original, calls = getattr(LearnerStore, step), iter(range(1, 1000))
+
+    def crashing(*args: object, **named: object) -> object:
+        answer = original(*args, **named)
+        if next(calls) == nth:
+            raise Crash
+        return answer
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(LearnerStore, step, crashing)
+        drain(path, log)
+    assert drain(path, log) == clean
+
+
+@pytest.mark.parametrize("crashes", [1, 2, 3])
+def test_a_crash_between_the_transaction_and_the_log_leaves_what_a_clean_pass_leaves(
+    crashes: int, path: Path, log: Any, decision: Make, label: Verdicts, clean: tuple[OnlineWeights, LearnerReport]
+) -> None:
+    fill(log, decision, label)
+    log.failing_commits = crashes
+    for _ in range(crashes):
+        with pytest.raises(ConnectionAbortedError):
+            drain(path, log)
+    assert drain(path, log) == clean
+
+
+def test_a_file_older_than_the_log_s_offsets_reads_what_it_missed(
+    path: Path, log: Any, decision: Make, label: Verdicts, clean: tuple[OnlineWeights, LearnerReport]
+) -> None:
+    fill(log, decision, label)
+    drain(path, log)
+    path.unlink()
+    for leftover in path.parent.glob("learner.sqlite-*"):
+        leftover.unlink()
+    assert drain(path, log)[1].counters.learned == clean[1].counters.learned
+
+
+def test_a_log_that_was_emptied_is_read_from_its_new_beginning(
+    path: Path, new_log: Callable[[], Any], decision: Make, label: Verdicts
+) -> None:
+    first, second = new_log(), new_log()
+    fill(first, decision, label)
+    drain(path, first)
+    second.send(decision("new"), label("new", "fraud"))
+    learned = drain(path, second)[1].counters.learned
+    assert learned == drain(":memory:", first_again(new_log, decision, label))[1].counters.learned + 1
+
+
+def first_again(new_log: Callable[[], Any], decision: Make, label: Verdicts) -> Any:
+    log = new_log()
+    fill(log, decision, label)
+    return log
+
+
+def test_what_cannot_be_read_becomes_a_dead_letter_and_the_partition_goes_on(
+    log: Any, decision: Make, label: Verdicts
+) -> None:
+    log.append([Message("labels", "a", b"{nonsense"), Message("decisions", "a", encode(label("a", "fraud")))])
+    log.send(decision("a"), label("a", "fraud"))
+    log.append([Message("decisions", "a", b"")])
+    report = drain(":memory:", log)[1]
+    entries = [entry for part, all_of_it in log.entries.items() if part.topic == "dead-letters" for entry in all_of_it]
+    letters: list[DeadLetter] = [decode(entry.value, DeadLetter) for entry in entries]
+    assert sorted(letter.payload for letter in letters) == [b"", b"{nonsense"]
+    assert (report.counters.learned, report.counters.refused) == (1, 2)
+
+
+def test_publishing_is_bounded_and_the_last_news_still_goes_out() -> None:
+    sent: list[float] = []
+    now = [0.0]
+    sending = BoundedSending(lambda: sent.append(now[0]), 1.0, clock=lambda: now[0])
+    for now[0], news in [(0.0, False), (0.1, True), (0.9, True), (1.1, False), (5.0, False)]:
+        sending.offer(news)
+    assert sent == [0.0, 1.1]
+
+
+def test_redis_gone_does_not_stop_the_learner_and_is_tried_again() -> None:
+    tries: list[int] = []
+
+    def gone() -> None:
+        tries.append(1)
+        raise RedisUnavailable("gone")
+
+    sending = BoundedSending(gone, 0.0)
+    sending.offer(True)
+    sending.offer(False)
+    assert len(tries) == 2
+
+
+@pytest.fixture
+def redis_log(redis_db: str) -> Iterator[RedisLog]:
+    with closing(RedisLog(redis_db, partitions=2, lease_ms=1000)) as opened:
+        yield opened
+
+
+def run(learner: DelayedLearner, log: Any, until: Callable[[], bool], **sending: Any) -> None:
+    stop = Event()
+    often = {"poll_timeout_ms": 20, "publish_interval_s": 0.05, "report_interval_s": 0.05, "retry_s": 0.05}
+    options = {"publish": lambda weights: None, **often, **sending}
+    thread = Thread(target=learn_forever, args=(learner, log, stop), kwargs=options)
+    thread.start()
+    deadline = monotonic() + 10
+    while not until() and monotonic() < deadline:
+        sleep(0.02)
+    stop.set()
+    thread.join(10)
+    assert until()
+
+
+def test_over_real_redis_a_scorer_finds_what_was_learned(
+    path: Path, redis_db: str, redis_log: RedisLog, decision: Make, label: Verdicts
+) -> None:
+    records: list[Decision | Label] = [decision("a", [1.0, 2.0]), decision("b", [9.0, 2.0])]
+    records += [label("a", "legit"), label("b", "fraud")]
+    redis_log.append([Message(record.topic, record.key, encode(record)) for record in records])
+    store, learner = start(path)
+    with closing(store), RedisConnection(redis_db) as connection, RedisConnection(redis_db) as reader:
+
+        def learned() -> bool:
+            report = reader.one("GET", metrics_key("fraud"))
+            return report is not None and msgspec.json.decode(report, type=LearnerReport).counters.learned == 2
+
+        publisher = RedisPublisher(connection)
+        run(learner, redis_log, learned, publish=publisher.publish, report=publisher.report)
+        snapshot = OnlineSnapshot(OnlineWeights.from_json(reader.one("GET", model_key("fraud"))))
+        assert snapshot.version == "1.2"
+        assert snapshot.weights == learner.weights()
+
+
+def test_a_disk_that_fails_for_a_while_is_waited_for(
+    log: Any, decision: Make, label: Verdicts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.send(decision("a"), label("a", "fraud"))
+    store, learner = start(":memory:")
+    original, failures = store.save_state, [1, 1]
+
+    def failing(*args: Any) -> None:
+        if failures:
+            failures.pop()
+            raise sqlite3.OperationalError("database or disk is full")
+        original(*args)
+
+    monkeypatch.setattr(store, "save_state", failing)
+    run(learner, log, lambda: learner.report().counters.learned == 1)
+    store.close()

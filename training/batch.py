@@ -1,0 +1,223 @@
+"""From past vectors and their labels to an artifact with its manifest: fit, stop, convert, calibrate, measure.
+
+Days are split by time, never at random: what is learned on Monday has to hold on Friday. In order of time:
+
+    | fit ........................ | gap (labels not in yet) | stop | calibrate |
+
+The last part decides the calibration and the metrics; nothing was fitted or stopped on it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from models.contract import Matrix, Vector
+from models.manifest import LOGIT_EPSILON, Calibration, Manifest, Parameter
+from models.onnx import OnnxModel, raw_probabilities
+from models.onnx_export import export, to_float32
+from stream.records import from_micros
+from training.families import FAMILIES
+from training.metrics import Labels, auc, average_precision, card_precision, days_of
+
+PARITY_ROWS = 5_000
+TIMED_ROWS = 300
+BOTH_CLASSES = 2
+
+
+@dataclass(frozen=True)
+class TrainingFrame:
+    """Vectors as they were scored, and what became of them.
+
+    `X` has shape (n_rows, n_features), NaN for unknown; `y` is 1 for fraud and 0 for legit, shape (n_rows,);
+    `event_time_us` is microseconds since 1970, in any order; `card` names each row's card. Labels that became known
+    after `label_cutoff_us` are not in it (None: all up to the last event).
+    """
+
+    X: Matrix
+    y: Labels
+    event_time_us: NDArray[np.int64]
+    card: NDArray[Any]
+    feature_names: tuple[str, ...]
+    definition_hash: str
+    label_cutoff_us: int | None = None
+
+    def __post_init__(self) -> None:
+        n_rows, n_features = len(self.y), len(self.feature_names)
+        shapes = [self.X.shape, self.event_time_us.shape, self.card.shape]
+        if shapes != [(n_rows, n_features), (n_rows,), (n_rows,)]:
+            raise ValueError(
+                f"X, event_time_us and card have shapes {shapes} for {n_rows} labels and {n_features} names"
+            )
+        if np.isinf(self.X).any():
+            column = self.feature_names[int(np.flatnonzero(np.isinf(self.X).any(axis=0))[0])]
+            raise ValueError(f"feature {column!r} is infinite in some rows; give NaN where it is unknown")
+
+
+class SplitDays(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of the last days do what. `gap` is how long labels take to come in."""
+
+    gap: int = 7
+    stop: int = 3
+    calibrate: int = 4
+
+
+class Trained(NamedTuple):
+    """An artifact that is ready to be registered."""
+
+    onnx_bytes: bytes
+    manifest: Manifest
+
+
+class NotEnoughToLearn(ValueError):
+    """A part of the days has no rows of one class. A retry helps once there are more labels."""
+
+
+def train(
+    frame: TrainingFrame,
+    family: str = "hist_gradient_boosting",
+    *,
+    created_at: datetime,
+    name: str = "fraud",
+    split: SplitDays | None = None,
+    changes: Mapping[str, Parameter] | None = None,
+    git_revision: str | None = None,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Trained:
+    """Fit one family and bring it into the form that serves.
+
+    Parameters
+    ----------
+    frame
+        At least `gap + stop + calibrate + 1` days, with both classes in each part.
+    family
+        A key of `training.families.FAMILIES`.
+    created_at
+        Goes into the manifest, and into the version that the registry gives.
+    changes
+        Parameters of the family that are to differ from its defaults.
+    on_stage
+        Called with a few words as each stage begins, for showing progress.
+
+    Raises
+    ------
+    NotEnoughToLearn
+        When a part of the split lacks a class.
+    ExportMismatch
+        When the ONNX form does not answer as the estimator does.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"model family {family!r} is unknown; use one of {', '.join(FAMILIES)}")
+    X = to_float32(frame.X)  # the artifact compares float32 values: fit on the same ones
+    fit, stop, calibrate = _split(frame, SplitDays() if split is None else split)
+    # A feature that nobody has sent yet must not stop the others: as a constant it is never split on.
+    X[:, np.isnan(X[fit]).all(axis=0)] = 0.0
+
+    on_stage(f"fit {family} on {len(fit):,} rows")
+    chosen = FAMILIES[family]
+    estimator, parameters = chosen.fit((X[fit], frame.y[fit]), (X[stop], frame.y[stop]), changes or {})
+
+    on_stage("convert to ONNX and compare")
+    content, difference = export(estimator, _with_nulls(X[calibrate][:PARITY_ROWS]))
+
+    on_stage(f"calibrate and measure on {len(calibrate):,} rows")
+    calibration = _platt(raw_probabilities(content, X[calibrate]), frame.y[calibrate])
+    last_us = int(frame.event_time_us.max())
+    manifest = Manifest(
+        name=name,
+        created_at=created_at,
+        family=family,
+        feature_names=frame.feature_names,
+        definition_hash=frame.definition_hash,
+        window_start=from_micros(int(frame.event_time_us[fit].min())),
+        window_end=from_micros(int(frame.event_time_us[fit].max())),
+        label_cutoff=from_micros(last_us if frame.label_cutoff_us is None else frame.label_cutoff_us),
+        git_revision=git_revision,
+        parameters=parameters,
+        calibration=calibration,
+        max_onnx_difference=difference,
+        reference=_usual(frame, fit),
+    )
+    model = OnnxModel(content, manifest)
+    return Trained(
+        content,
+        msgspec.structs.replace(
+            manifest,
+            metrics=_metrics(frame, calibrate, model.score_many(X[calibrate]), len(fit)),
+            single_row_latency_us=_single_row_latency_us(model, X[calibrate]),
+        ),
+    )
+
+
+def _usual(frame: TrainingFrame, rows: NDArray[np.intp]) -> dict[str, float]:
+    """The median of each feature over legit rows; without those that were never known."""
+    legit = frame.X[rows[frame.y[rows] == 0]]
+    known = ~np.isnan(legit).all(axis=0)
+    medians = np.nanmedian(legit[:, known], axis=0).tolist()
+    return dict(zip((name for name, has in zip(frame.feature_names, known, strict=True) if has), medians, strict=True))
+
+
+def _split(frame: TrainingFrame, split: SplitDays) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    day = days_of(frame.event_time_us)
+    calibrate_from = int(day.max()) + 1 - split.calibrate
+    stop_from = calibrate_from - split.stop
+    parts = {
+        "fit": day < stop_from - split.gap,
+        "stop": (day >= stop_from) & (day < calibrate_from),
+        "calibrate": day >= calibrate_from,
+    }
+    for part, rows in parts.items():
+        if len(np.unique(frame.y[rows])) < BOTH_CLASSES:
+            raise NotEnoughToLearn(
+                f"the days to {part} have {int(frame.y[rows].sum())} fraud among {int(rows.sum())} rows, of "
+                f"{int(day.max() - day.min()) + 1} days in all; wait for labels, or split fewer days off than {split}"
+            )
+    fit, stop, calibrate = (np.flatnonzero(rows) for rows in parts.values())
+    return fit, stop, calibrate
+
+
+def _with_nulls(rows: Matrix) -> Matrix:
+    """The rows, and again with each feature null in turn, and one row of nothing but nulls."""
+    n_features = rows.shape[1]
+    blanked = rows[np.arange(4 * n_features) % len(rows)].copy()
+    blanked[np.arange(4 * n_features), np.arange(4 * n_features) % n_features] = np.nan
+    return np.vstack([rows, blanked, np.full((1, n_features), np.nan)])
+
+
+def _platt(raw: Vector, y: Labels) -> Calibration:
+    p = np.clip(raw, LOGIT_EPSILON, 1.0 - LOGIT_EPSILON)
+    fitted = LogisticRegression(C=1e6).fit(np.log(p / (1.0 - p)).reshape(-1, 1), y)
+    slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    # A slope that is not positive would turn the order around: the model is useless, and the metrics shall say so.
+    return Calibration(slope, intercept) if slope > 0.0 else Calibration()
+
+
+def _metrics(frame: TrainingFrame, rows: NDArray[np.intp], score: Vector, fitted: int) -> dict[str, float | None]:
+    y = frame.y[rows]
+    return {
+        "auc": auc(y, score),
+        "average_precision": average_precision(y, score),
+        "card_precision_100": card_precision(days_of(frame.event_time_us[rows]), frame.card[rows], score, y),
+        "brier": float(np.mean((score - y) ** 2)),
+        "fraud_rate": float(np.mean(y)),
+        "mean_score": float(np.mean(score)),
+        "fitted_rows": float(fitted),
+        "measured_rows": float(len(rows)),
+    }
+
+
+def _single_row_latency_us(model: OnnxModel, rows: Matrix) -> float:
+    took_ns = []
+    for x in rows[np.arange(TIMED_ROWS) % len(rows)]:
+        start = time.perf_counter_ns()
+        model.score_one(x)
+        took_ns.append(time.perf_counter_ns() - start)
+    return float(np.median(took_ns)) / 1000.0

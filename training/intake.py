@@ -1,0 +1,53 @@
+"""From what a poll gave to what the learner applies: skip what it has, decode the rest, set aside the unreadable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from stream.log import Entry, Message, Partition
+from stream.records import DeadLetter, Decision, InvalidRecord, Label, decode, encode
+
+
+class Intake(NamedTuple):
+    """The new records of one poll, in order; the unreadable ones as dead letters; and where to go on afterwards."""
+
+    decisions: list[Decision]
+    labels: list[Label]
+    refused: list[Message]
+    next_offsets: dict[Partition, int]
+
+
+def take_in(polled: Mapping[Partition, Sequence[Entry]], offset_of: Callable[[Partition], int]) -> Intake:
+    """Decode what lies at or after each partition's own offset.
+
+    Partitions are taken by topic and number, so that the same entries always come in the same order. A record that
+    cannot be read becomes a dead letter whose id is its place: appended twice, it is still one.
+    """
+    intake = Intake([], [], [], {})
+    for partition in sorted(polled):
+        start = offset_of(partition)
+        for entry in polled[partition]:
+            if entry.offset >= start:
+                _sort_in(intake, partition, entry)
+        intake.next_offsets[partition] = max([start, *(entry.offset + 1 for entry in polled[partition])])
+    return intake
+
+
+def _sort_in(intake: Intake, partition: Partition, entry: Entry) -> None:
+    try:
+        match decode(entry.value, Decision | Label):
+            case Decision() as decision:
+                intake.decisions.append(decision)
+            case Label() as label:
+                intake.labels.append(label)
+    except InvalidRecord as error:
+        letter = DeadLetter(
+            event_id=f"learner/{partition.topic}/{partition.number}/{entry.offset}",
+            from_topic=partition.topic,
+            partition=partition.number,
+            offset=entry.offset,
+            reason=str(error),
+            payload=entry.value,
+        )
+        intake.refused.append(Message(letter.topic, letter.key, encode(letter)))

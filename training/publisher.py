@@ -1,0 +1,38 @@
+"""Where scorers and the dashboard find what the learner knows: two keys in Redis."""
+
+from __future__ import annotations
+
+import msgspec
+
+from models.snapshot import OnlineWeights
+from stream.connection import RedisConnection
+from training.learner_report import LearnerReport
+
+
+def model_key(name: str) -> str:
+    """The key that holds the weights of the online model of a use case, as JSON."""
+    return f"model:online:{name}"
+
+
+def metrics_key(name: str) -> str:
+    """The key that holds the learner's report, as JSON."""
+    return f"learner:{name}:metrics"
+
+
+class RedisPublisher:
+    """Writes the weights and the report of one use case's learner; each key changes as a whole.
+
+    Raises `RedisUnavailable` or `RedisError` when Redis did not take them: publishing the next ones is enough.
+    """
+
+    def __init__(self, connection: RedisConnection, name: str = "fraud") -> None:
+        self._connection = connection
+        self._name = name
+
+    def publish(self, weights: OnlineWeights) -> None:
+        """Let scorers have these weights."""
+        self._connection.one("SET", model_key(self._name), weights.to_json())
+
+    def report(self, report: LearnerReport) -> None:
+        """Let the dashboard have these numbers."""
+        self._connection.one("SET", metrics_key(self._name), msgspec.json.encode(report))
