@@ -2,8 +2,9 @@
 
 One text becomes one checked tree, and the tree has two back ends: a Python function and SQL (DuckDB's). They agree
 because null has one meaning in both: arithmetic with a null is null, a comparison with a null is false, a division by
-zero is null. The language has comparisons, `and`, `or`, `not`, `in`, arithmetic and the functions in `FUNCTIONS`;
-no calls to anything else, no attributes, no powers, no comprehensions, nothing that can grow or wait.
+zero is null, and so is what is not a number (infinity minus infinity). The language has comparisons, `and`, `or`,
+`not`, `in`, arithmetic and the functions in `FUNCTIONS`; no calls to anything else, no attributes, no powers, no
+comprehensions, nothing that can grow or wait.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ Kind = Literal["number", "text", "boolean"]
 NAN = math.nan
 MAX_LENGTH = 2000
 MAX_DEPTH = 40
+MAX_WEIGHT = 10_000
+"""How many leaves the back ends may write for one text: some write an argument twice, and nesting multiplies."""
 EARTH_RADIUS_KM = 6371.0088
 HOUR_US = 3_600_000_000
 
@@ -49,8 +52,16 @@ def _divide(a: float, b: float) -> float:
     return a / b if b else NAN
 
 
+def _equal(a: object, b: object) -> bool:
+    return a is not None and a == b
+
+
 def _unequal(a: object, b: object) -> bool:
     return a is not None and b is not None and a == a and b == b and a != b  # noqa: PLR0124  NaN is not itself
+
+
+def _not_in(a: object, items: tuple[object, ...]) -> bool:
+    return a is not None and a == a and a not in items  # noqa: PLR0124
 
 
 def _least(a: float, b: float) -> float:
@@ -62,7 +73,11 @@ def _greatest(a: float, b: float) -> float:
 
 
 def _log1p(a: float) -> float:
-    return math.log1p(a) if a > -1 else NAN
+    # As SQL has to compute it (Goldberg, 1991): correct near 0, and the same digits in both back ends.
+    if not a > -1:
+        return NAN
+    above = 1.0 + a
+    return a if above == 1.0 else math.log(a) if a > 1e15 else math.log(above) * a / (above - 1.0)
 
 
 def _sqrt(a: float) -> float:
@@ -74,15 +89,22 @@ def _coalesce(a: float, b: float) -> float:
 
 
 def _hour(at_us: float) -> float:
-    return at_us // HOUR_US % 24
+    return _modulo(at_us / HOUR_US // 1.0, 24.0)
 
 
 def _weekday(at_us: float) -> float:
-    return (at_us // (24 * HOUR_US) + 3) % 7
+    return _modulo(at_us / (24 * HOUR_US) // 1.0 + 3.0, 7.0)
+
+
+def _modulo(a: float, b: float) -> float:
+    # Step by step as in SQL, where `%` keeps the sign of times before 1970.
+    return a - b * (a / b // 1.0)
 
 
 def _distance_km(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
     """Great-circle distance by the haversine formula (Sinnott, 1984)."""
+    if not (abs(lat_a) <= 90 and abs(lat_b) <= 90 and abs(lon_a) <= 360 and abs(lon_b) <= 360):
+        return NAN  # Unknown, or no place on Earth.
     phi_a, phi_b = math.radians(lat_a), math.radians(lat_b)
     half = (
         math.sin((phi_b - phi_a) / 2) ** 2
@@ -92,8 +114,19 @@ def _distance_km(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> floa
 
 
 _HAVERSINE_SQL = (
-    f"(2 * {EARTH_RADIUS_KM} * asin(sqrt(least(1.0, pow(sin(radians({{2}} - {{0}}) / 2), 2)"
-    " + cos(radians({0})) * cos(radians({2})) * pow(sin(radians({3} - {1}) / 2), 2)))))"
+    "(CASE WHEN abs({0}) <= 90 AND abs({2}) <= 90 AND abs({1}) <= 360 AND abs({3}) <= 360 THEN "
+    f"2 * {EARTH_RADIUS_KM} * asin(sqrt(least(1.0, pow(sin((radians({{2}}) - radians({{0}})) / 2), 2)"
+    " + cos(radians({0})) * cos(radians({2})) * pow(sin(radians({3} - {1}) / 2), 2)))) END)"
+)
+
+
+def _modulo_sql(a: str, b: str) -> str:
+    return f"nullif({a} - {b} * floor({a} / {b}), 'nan'::DOUBLE)"
+
+
+_LOG1P_SQL = (
+    "(CASE WHEN 1 + {0} = 1 THEN {0} WHEN {0} > 1e15 THEN ln({0})"
+    " WHEN {0} > -1 THEN ln(1 + {0}) * {0} / (1 + {0} - 1) END)"
 )
 
 FUNCTIONS: dict[str, Function] = {
@@ -110,12 +143,12 @@ FUNCTIONS: dict[str, Function] = {
         _greatest,
         "(CASE WHEN {0} IS NULL OR {1} IS NULL THEN NULL ELSE greatest({0}, {1}) END)",
     ),
-    "log1p": Function(("number",), "number", _log1p, "(CASE WHEN {0} > -1 THEN ln(1 + {0}) END)"),
+    "log1p": Function(("number",), "number", _log1p, _LOG1P_SQL),
     "sqrt": Function(("number",), "number", _sqrt, "(CASE WHEN {0} >= 0 THEN sqrt({0}) END)"),
     "coalesce": Function(("number", "number"), "number", _coalesce, "coalesce({0}, {1})"),
     "is_null": Function(("number",), "boolean", lambda a: a != a, "({0} IS NULL)"),  # noqa: PLR0124
-    "hour": Function(("number",), "number", _hour, f"(({{0}} // {HOUR_US}) % 24)"),
-    "weekday": Function(("number",), "number", _weekday, f"(({{0}} // {24 * HOUR_US} + 3) % 7)"),
+    "hour": Function(("number",), "number", _hour, _modulo_sql(f"floor({{0}} / {HOUR_US})", "24")),
+    "weekday": Function(("number",), "number", _weekday, _modulo_sql(f"(floor({{0}} / {24 * HOUR_US}) + 3)", "7")),
     "distance_km": Function(("number",) * 4, "number", _distance_km, _HAVERSINE_SQL),
 }
 
@@ -130,7 +163,9 @@ _COMPARE: dict[type[ast.cmpop], str] = {
 _ARITHMETIC: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _ENVIRONMENT: dict[str, Any] = {
     "_divide": _divide,
+    "_equal": _equal,
     "_unequal": _unequal,
+    "_not_in": _not_in,
     "nan": NAN,
     "micros": micros,
     "__builtins__": {},
@@ -147,7 +182,7 @@ class Expression:
     tree: ast.expr
 
     def sql(self, columns: Mapping[str, str]) -> str:
-        """The expression as SQL; `columns` gives the SQL of each name."""
+        """The expression as SQL; `columns` gives the SQL of each name: a number must come as DOUBLE, never NaN."""
         return _sql(self.tree, columns)
 
     def python(self, sources: Mapping[str, str]) -> str:
@@ -186,6 +221,8 @@ def parse(text: str, names: Mapping[str, Kind], expect: Kind | None = None) -> E
     kind = _Checker(stripped, names, found).kind(tree, 0)
     if expect is not None and kind != expect:
         raise InvalidExpression(stripped, 0, f"this gives a {kind}; a {expect} is needed here")
+    if _weight(tree) > MAX_WEIGHT:
+        raise InvalidExpression(stripped, 0, "this grows too large when it is compiled; nest less, or split it in two")
     return Expression(stripped, kind, frozenset(found), tree)
 
 
@@ -255,14 +292,15 @@ class _Checker:
         return self.names[name]
 
     def comparison(self, node: ast.Compare, depth: int) -> Kind:
-        left = node.left
-        kind = self.kind(left, depth)
+        kind = self.kind(node.left, depth)
         for op, right in zip(node.ops, node.comparators, strict=True):
+            if isinstance(op, ast.In | ast.NotIn) and len(node.ops) > 1:
+                raise self.fail(node, "'in' stands alone: join comparisons with 'and'")
             if isinstance(op, ast.In | ast.NotIn):
                 if not isinstance(right, ast.Tuple | ast.List | ast.Set) or not right.elts:
                     raise self.fail(right, "after 'in' comes a list, such as ('EUR', 'USD')")
                 for item in right.elts:
-                    if not isinstance(item, ast.Constant):
+                    if not isinstance(_unsigned(item), ast.Constant):
                         raise self.fail(item, "a list holds numbers or texts")
                     self.need(item, kind, depth)
                 continue
@@ -314,15 +352,15 @@ def _python_pair(a: ast.expr, op: ast.cmpop, b: ast.expr, sources: Mapping[str, 
     if isinstance(op, ast.In | ast.NotIn):
         assert isinstance(b, ast.Tuple | ast.List | ast.Set)
         items = ", ".join(_python(item, sources) for item in b.elts)
-        if isinstance(op, ast.In):
-            return f"{left} in ({items},)"
-        return "(" + " and ".join(f"_unequal({left}, {_python(item, sources)})" for item in b.elts) + ")"
+        return f"{left} in ({items},)" if isinstance(op, ast.In) else f"_not_in({left}, ({items},))"
     right = _python(b, sources)
     match op:
         case ast.NotEq():
             return f"_unequal({left}, {right})"
-        case ast.Eq():
+        case ast.Eq() if isinstance(a, ast.Constant) or isinstance(b, ast.Constant):
             return f"{left} == {right}"
+        case ast.Eq():
+            return f"_equal({left}, {right})"
     return f"{left} {_COMPARE[type(op)]} {right}"
 
 
@@ -339,9 +377,9 @@ def _sql(node: ast.expr, columns: Mapping[str, str]) -> str:
         case ast.UnaryOp(op=op, operand=operand):
             return f"({'-' if isinstance(op, ast.USub) else 'NOT '}{_sql(operand, columns)})"
         case ast.BinOp(op=ast.Div(), left=left, right=right):
-            return f"({_sql(left, columns)} / nullif({_sql(right, columns)}, 0))"
+            return _number_sql(f"{_sql(left, columns)} / nullif({_sql(right, columns)}, 0)")
         case ast.BinOp(op=op, left=left, right=right):
-            return f"({_sql(left, columns)} {_ARITHMETIC[type(op)]} {_sql(right, columns)})"
+            return _number_sql(f"{_sql(left, columns)} {_ARITHMETIC[type(op)]} {_sql(right, columns)}")
         case ast.BoolOp(op=op, values=values):
             word = " AND " if isinstance(op, ast.And) else " OR "
             return f"({word.join(_sql(value, columns) for value in values)})"
@@ -351,6 +389,33 @@ def _sql(node: ast.expr, columns: Mapping[str, str]) -> str:
         case ast.Call(func=ast.Name(id=name), args=args):
             return FUNCTIONS[name].sql.format(*(_sql(argument, columns) for argument in args))
     raise AssertionError(ast.dump(node))  # pragma: no cover - the checker lets nothing else through
+
+
+def _number_sql(arithmetic: str) -> str:
+    return f"nullif({arithmetic}, 'nan'::DOUBLE)"
+
+
+def _unsigned(node: ast.expr) -> ast.expr:
+    return node.operand if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else node
+
+
+def _weight(node: ast.expr) -> int:
+    """How many leaves the larger of both back ends writes, at most."""
+    match node:
+        case ast.UnaryOp(operand=operand):
+            return _weight(operand)
+        case ast.BinOp(left=left, right=right):
+            return _weight(left) + _weight(right)
+        case ast.BoolOp(values=values):
+            return sum(map(_weight, values))
+        case ast.Compare(left=left, comparators=comparators):
+            return _weight(left) + 2 * sum(map(_weight, comparators))
+        case ast.Tuple(elts=items) | ast.List(elts=items) | ast.Set(elts=items):
+            return len(items)
+        case ast.Call(func=ast.Name(id=name), args=args):
+            sql = FUNCTIONS[name].sql
+            return sum(sql.count(f"{{{i}}}") * _weight(argument) for i, argument in enumerate(args))
+    return 1
 
 
 def _sql_pair(a: ast.expr, op: ast.cmpop, b: ast.expr, columns: Mapping[str, str]) -> str:

@@ -86,7 +86,9 @@ class FeatureSet:
     def definition_hash(self) -> str:
         """Twelve hexadecimal digits."""
         content = [STATE_VERSION, self.name, self.source.__name__]
-        content += [repr((view.name, view.entity, view.layout, view.features)) for view in self.views]
+        content += [
+            repr((view.name, view.entity, view.source.__name__, view.layout, view.features)) for view in self.views
+        ]
         content += [repr((feature.name, feature.text)) for feature in self.derived]
         return sha256("\n".join(map(str, content)).encode()).hexdigest()[:12]
 

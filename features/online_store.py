@@ -28,7 +28,7 @@ class StoredEntity:
 class Replacement:
     """New states for one entity, to be written only if the views' states are still `expected`.
 
-    `folded` names (by `Record.identity`) the records that the new states contain and that are therefore no longer pending.
+    `folded` names (by `Record.identity`) the records that the new states contain: they are no longer pending.
     """
 
     ref: EntityRef
@@ -58,12 +58,13 @@ class RedisOnlineStore:
     """The store that Feast reads too. All calls raise `RedisUnavailable` when Redis does not answer."""
 
     # The head of a state (revision and checksum) stands for the whole: comparing it is comparing the state.
+    # What Feast writes for a null or an empty state (at most two bytes) counts as none, as it does when it is read.
     _REPLACE = """
     local views = tonumber(ARGV[1])
     for v = 0, views - 1 do
         local at = 3 + v * 3
         local old = redis.call('HGET', KEYS[1], ARGV[at]) or ''
-        if string.sub(old, 1, #ARGV[at + 1]) ~= ARGV[at + 1] or (#ARGV[at + 1] == 0 and #old > 0) then
+        if string.sub(old, 1, #ARGV[at + 1]) ~= ARGV[at + 1] or (#ARGV[at + 1] == 0 and #old > 2) then
             return 0
         end
     end

@@ -16,6 +16,7 @@ from features.view import View
 Cells = NDArray[np.float64]
 FIXED = 3
 PER_COLUMN = 6
+SHARES = 1024
 N, SUM, M2, MIN, MAX, LAST = range(PER_COLUMN)
 
 
@@ -113,19 +114,23 @@ def merged_rows(view: View, merged: bytes, events: Rows, at_us: int, edges_us: l
 def split(table: Cells, edge_us: int) -> tuple[Cells, bool]:
     """Cut the row that spans an edge in two, counts and sums shared by time. Whether there was one.
 
-    Rows that end at or before the edge stay before it, as in a window `(t - w, t]`.
+    Rows that end at or before the edge stay before it, as in a window `(t - w, t]`. Merged rows do not overlap, but
+    events that no worker folded yet may lie within one: the older part takes its own place by time.
     """
     span = merged_times(table)
-    at = int(np.searchsorted(span[:, 1], edge_us, side="right"))
-    if at == len(table) or span[at, 0] > edge_us:
+    spanning = np.flatnonzero((span[:, 0] <= edge_us) & (span[:, 1] > edge_us))
+    if not len(spanning):
         return table, False
+    at = int(spanning[0])
     first, last = int(span[at, 0]), int(span[at, 1])
     older, newer = table[at : at + 1].copy(), table[at : at + 1].copy()
-    part = (edge_us - first + 1) / (last - first + 1)
+    # A share in whole 1024ths: pieces of whole numbers add up to whole numbers again.
+    part = min(max(round((edge_us - first + 1) / (last - first + 1) * SHARES), 1), SHARES - 1) / SHARES
     for piece, weight in ((older, part), (newer, 1.0 - part)):
         piece[:, 2] *= weight
         for column in (N, SUM, M2):
             piece[:, FIXED + column :: PER_COLUMN] *= weight
     merged_times(older)[0, 1] = edge_us
     merged_times(newer)[0, 0] = edge_us + 1
-    return np.concatenate([table[:at], older, newer, table[at + 1 :]]), True
+    before = int(np.searchsorted(span[:, 1], edge_us, side="left"))
+    return np.concatenate([table[:before], older, table[before:at], newer, table[at + 1 :]]), True

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from features.aggregates import WINDOWLESS, AggregateKind
 from features.history import NEVER, History, member_key
+from features.merging import newest_us
 from features.rows import FIXED, LAST, PER_COLUMN, Rows, exact_rows, merged_cells, merged_rows, merged_times
 from features.view import Feature, View
 
@@ -94,12 +95,12 @@ class Scan:
         known = int(stamps.searchsorted(at_us, side="right"))
         if known < len(stamps) or current is not None:
             block = block[: known * self.view.row_size]
+        approximate: set[int] = set()
         if self.before:
-            self._read_before(out, history, block, at_us)
+            self._read_before(out, history, block, at_us, approximate)
         if current is not None:
             block += current
         rows = exact_rows(self.view, block)
-        approximate: set[int] = set()
         if history.merged:
             rows, cut = merged_rows(self.view, history.merged, rows, at_us, self.edges_us)
             if cut:
@@ -116,17 +117,20 @@ class Scan:
         rows = np.frombuffer(block, dtype=np.int64).reshape(-1, self.width)
         return rows[np.argsort(stamps, kind="stable")].tobytes()
 
-    def _read_before(self, out: Floats, history: History, block: bytes, at_us: int) -> None:
+    def _read_before(self, out: Floats, history: History, block: bytes, at_us: int, approximate: set[int]) -> None:
         stamp = NEVER
         values: Floats | None = None
         if block:
             row = np.frombuffer(block, dtype=np.float64, offset=len(block) - self.view.row_size)
             stamp, values = int(row.view(np.int64)[0]), row[1:]
-        elif history.merged:
+        if history.merged and stamp < newest_us(self.view, history.merged):
             table = merged_cells(self.view, history.merged)
-            table = table[merged_times(table)[:, 1] <= at_us]
-            if len(table):
-                stamp, values = int(merged_times(table)[-1, 1]), table[-1, FIXED + LAST :: PER_COLUMN]
+            first, last = merged_times(table).T
+            ended = int(last.searchsorted(at_us, side="right"))
+            if ended and last[ended - 1] > stamp:
+                stamp, values = int(last[ended - 1]), table[ended - 1, FIXED + LAST :: PER_COLUMN]
+            if ended < len(table) and first[ended] <= at_us:
+                approximate.update(i for i, _ in self.before)
         for i, feature in self.before:
             if values is None:
                 out[i] = np.nan
@@ -170,17 +174,14 @@ class Scan:
             value = np.nan
             match feature.kind:
                 case "std":
-                    below = n[window, feature.column if rows.n is not None else 0]
-                    if below > 0:
-                        mean = sums[window, feature.column] / below
-                        value = _std(rows, start, end, feature.column, mean, below)
+                    value = _std(rows, start, end, feature.column)
                 case "last":
                     value = rows.latest[end - 1, feature.column] if start < end else value
                 case "since_first":
-                    value = (at_us - int(rows.first_us[start])) / US_PER_S if start < end else value
+                    value = (at_us - int(rows.first_us[start:end].min())) / US_PER_S if start < end else value
                 case "decayed_count" | "decayed_sum":
                     value = _decayed(rows, start, end, feature, end_us)
-                    if rows.count is not None and np.any(rows.count[start:end] > 1):
+                    if rows.count is not None and _blurred(rows, start, end):
                         approximate.add(i)
             out[i] = value
         if group.members:
@@ -200,17 +201,33 @@ def _suffix(reduction: np.ufunc, values: Floats, counts: Ints) -> Floats:
     return running[counts]
 
 
-def _std(rows: Rows, start: int, end: int, column: int, mean: float, n: float) -> float:
-    """Two passes: exact to the last digits where the spread is small beside the mean."""
+def _std(rows: Rows, start: int, end: int, column: int) -> float:
+    """By distances from one of the values: exact to the last digits where the spread is small beside the mean.
+
+    That value is one of those that spread, so no outlier can be far enough away to drown the rest; equal values give 0.
+    """
     values = rows.total[start:end, column]
-    if rows.m2 is None or rows.n is None:
-        away = values - mean
-        if rows.n is not None:
-            away *= rows.n[start:end, column]
-        return math.sqrt(away @ away / n)
-    weight = rows.n[start:end, column]
-    away = np.divide(values, weight, out=np.full(len(values), mean), where=weight > 0) - mean
-    return math.sqrt((rows.m2[start:end, column].sum() + weight @ (away * away)) / n)
+    weight = None if rows.n is None else rows.n[start:end, column]
+    if weight is not None:
+        known = weight > 0
+        values, weight = values[known], weight[known]
+        values = values / weight
+    if not len(values):
+        return math.nan
+    away = values - values[-1]
+    if weight is None or rows.m2 is None:
+        n, off, inside = len(values), away.sum(), 0.0
+        squares = away @ away
+    else:
+        n, off, inside = weight.sum(), weight @ away, rows.m2[start:end, column].sum()
+        squares = weight @ (away * away)
+    return math.sqrt(max(0.0, inside + squares - off * off / n) / n)
+
+
+def _blurred(rows: Rows, start: int, end: int) -> bool:
+    """Whether some row, or what was cut from it, no longer knows when its events were."""
+    assert rows.count is not None
+    return bool(np.any((rows.first_us[start:end] < rows.last_us[start:end]) | (rows.count[start:end] % 1 != 0)))
 
 
 def _decayed(rows: Rows, start: int, end: int, feature: Feature, end_us: int) -> float:
@@ -243,7 +260,9 @@ def _distinct(out: Floats, group: _Group, rows: Rows, history: History, end_us: 
                     len(seen) - (0 in seen) if table is None else _with_table(seen, table, position, end_us, width_us)
                 )
         out[i] = sizes[position][window]
-        if history.evicted_until_us > edge_us:
+        # A member seen after this window may have been seen inside it too: the table keeps the last time only.
+        later = table is not None and bool(np.any((table[:, 1] > end_us) & (table[:, 0] & 0xF == position)))
+        if later or history.evicted_until_us > edge_us:
             approximate.add(i)
 
 

@@ -83,7 +83,7 @@ def unwrap_state(value: bytes | None) -> bytes | None:
     if not value or value[0] != 0x0A:
         return None
     at = 1
-    while value[at] & 0x80:
+    while at < len(value) and value[at] & 0x80:
         at += 1
     return value[at + 1 :]
 

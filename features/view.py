@@ -24,6 +24,7 @@ MERGED_BUDGET = 160
 KEPT_ROWS = 64
 RECENT_IDS = 256
 MEMBER_LIMIT = 512
+MEMBER_FIELDS = 16
 GRACE = "1d"
 UNITS: dict[AggregateKind, str] = {
     "count": "events",
@@ -97,6 +98,8 @@ class View:
         self.fields = field_kinds(source)
         if self.fields.get(entity) != "text":
             raise ValueError(f"view {name!r}: {source.__name__} has no id field {entity!r}; it has {list(self.fields)}")
+        if where is not None:
+            parse(where, self.fields, "boolean")
         self.columns: list[Column] = []
         self.members: list[str] = []
         self.features = [feature for aggregate in features for feature in self._expand(aggregate)]
@@ -118,12 +121,12 @@ class View:
     def horizon_us(self) -> int:
         """How far back from its newest event a history reaches: the longest window, its delay, and the grace."""
         longest = [feature.window_us + feature.delay_us for feature in self.features]
-        return max([*longest, duration_us(self.windows[-1]) if self.windows else 0]) + duration_us(GRACE)
+        return max([*longest, *map(duration_us, self.windows)], default=0) + duration_us(GRACE)
 
     @cached_property
     def layout(self) -> int:
         """A 32-bit name for the shape of this view's rows: a state of another shape is not read."""
-        shape = (STATE_VERSION, self.name, self.where, self.columns, self.members)
+        shape = (STATE_VERSION, self.name, self.source.__name__, self.where, self.columns, self.members)
         return crc32(repr(shape).encode())
 
     @cached_property
@@ -163,6 +166,8 @@ class View:
             self._need(aggregate.field, "text")
             if aggregate.field not in self.members:
                 self.members.append(aggregate.field)
+            if len(self.members) > MEMBER_FIELDS:
+                raise ValueError(f"view {self.name!r} has more than {MEMBER_FIELDS} distinct fields; split it in two")
             return self.members.index(aggregate.field)
         if aggregate.field is not None:
             self._need(aggregate.field, "number")
@@ -180,6 +185,9 @@ class View:
             name += f"_half_{aggregate.half_life}"
         if window:
             name += f"_{window}"
+        for length in (window, aggregate.half_life):
+            if length and not duration_us(length):
+                raise ValueError(f"view {self.name!r}: {name!r} looks back {length!r}, which holds nothing; use '1m'")
         delay_us = duration_us(aggregate.delay)
         if delay_us:
             name += f"_after_{aggregate.delay}"
@@ -250,8 +258,12 @@ def field_sources(source: type[Any], record: str) -> dict[str, str]:
     sources = {}
     for name, kind in field_kinds(source).items():
         reads = f"{record}.{name}"
-        value = f"micros({reads})" if datetime in types_of[name] else reads
+        # Floats throughout: whole numbers of Python have no bound, and SQL's other rules.
+        value = f"micros({reads}) * 1.0" if datetime in types_of[name] else reads
+        if int in types_of[name]:
+            value = f"{reads} * 1.0"
         optional = kind == "number" and type(None) in types_of[name]
+        value = f"({value})" if value != reads else value
         sources[name] = f"(nan if {reads} is None else {value})" if optional else value
     return sources
 

@@ -38,7 +38,8 @@ class _Item:
     source: int
     record: Any
     identity: int
-    late: bool = False
+    late: bool | None = None
+    """Whether every view that was offered the record found it too old; None while none was offered it."""
 
 
 @dataclass(slots=True)
@@ -152,7 +153,9 @@ class Folder:
                 continue
             ref = rows[0][1]
             if rows[0][0] is not first:
-                raise AssertionError(f"{item.record} has no {first.entity}, the key of its topic")
+                reason = f"it has no {first.entity}, by which {item.partition.topic} are remembered; send it"
+                count.dead.append(_dead_letter(item.partition, item.entry, reason))
+                continue
             history = seen.get(ref)
             if history is None:
                 history = seen[ref] = _decode_state(first, stored[ref].get(first.name))
@@ -202,7 +205,8 @@ class Folder:
                 if history.knows(item.identity):
                     continue
                 history.remember(item.identity)
-            item.late = not history.fold(row)
+            refused = not history.fold(row)
+            item.late = refused and item.late is not False
         for item in share.duplicates:
             first = self._primary[item.partition.topic]
             history = histories.get(first.name)

@@ -47,7 +47,7 @@ def run_learner(settings: Settings, stop: Event) -> None:
     from training.publisher import RedisPublisher
 
     settings.home.mkdir(parents=True, exist_ok=True)
-    beginning = OnlineLearner(FRAUD.features.names, FRAUD.features.definition_hash, name="online")
+    beginning = OnlineLearner(FRAUD.features.names, definition_hash=FRAUD.features.definition_hash)
     store = LearnerStore(settings.home / "learner.sqlite")
     learner = DelayedLearner(store, beginning, use_case=FRAUD.name)
     publish = RedisPublisher(RedisConnection(settings.redis), FRAUD.name)

@@ -94,6 +94,10 @@ class Settings:
         except KeyError:
             raise AttributeError(f"there is no setting {name!r}") from None
 
+    def but(self, **changes: Any) -> Settings:
+        """The same settings with some changed."""
+        return Settings(self._text | changes, environ={})
+
     def environment(self) -> dict[str, str]:
         """The same settings for a child process."""
         return {BY_NAME[name].variable: text for name, text in self._text.items()}

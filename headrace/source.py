@@ -15,8 +15,9 @@ from stream.played import Played
 from stream.simulator import Simulator
 
 SIMULATED_START = datetime(2026, 1, 1, tzinfo=UTC)
-SIMULATED_CUSTOMERS = 700
-SIMULATED_MERCHANTS = 250
+SIMULATED_CUSTOMERS = 400
+SIMULATED_MERCHANTS = 120
+SIMULATED_CHARGEBACK_WINDOW = timedelta(days=7)
 
 
 class Source(Protocol):
@@ -72,6 +73,11 @@ class SimulatedSource:
     def between(self, start: datetime, end: datetime | None) -> Iterator[Played]:
         """Always simulated from the beginning, so that every part belongs to the same world."""
         world = Simulator(
-            self.seed, start=SIMULATED_START, end=end, customers=SIMULATED_CUSTOMERS, merchants=SIMULATED_MERCHANTS
+            self.seed,
+            start=SIMULATED_START,
+            end=end,
+            customers=SIMULATED_CUSTOMERS,
+            merchants=SIMULATED_MERCHANTS,
+            chargeback_window=SIMULATED_CHARGEBACK_WINDOW,
         )
         return (one for one in world.play() if one.transaction.event_timestamp >= start)

@@ -42,12 +42,12 @@ class Stack:
         if not self.settings.redis:
             self.redis = EmbeddedRedis(self.home / "redis", appendfsync=self.settings.appendfsync)
             self.redis.start()
-            self.settings = Settings(self._given() | {"redis": self.redis.url}, environ={})
+            self.settings = self.settings.but(redis=self.redis.url)
         return str(self.settings.redis)
 
     def use_kafka(self, bootstrap: str) -> None:
         """From now on processes use this broker."""
-        self.settings = Settings(self._given() | {"kafka": bootstrap}, environ={})
+        self.settings = self.settings.but(kafka=bootstrap)
 
     def start(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Child:
         """Start `headrace <arguments>` with these settings, its output in the home's `logs`."""
@@ -93,9 +93,6 @@ class Stack:
     def failed(self) -> list[str]:
         """Children that have ended though nobody stopped them, each with the end of its log."""
         return [f"{name}: {child.log_tail()[-500:]}" for name, child in self.children.items() if not child.running]
-
-    def _given(self) -> dict[str, str]:
-        return {name.removeprefix("HEADRACE_").lower(): text for name, text in self.settings.environment().items()}
 
 
 def _ready(url: str, child: Child) -> bool:

@@ -107,8 +107,8 @@ class Label(_Record, frozen=True, kw_only=True, tag="label"):
 
     @property
     def key(self) -> str:
-        """The labelled event: all verdicts on one event keep their order."""
-        return self.event_id
+        """One for all labels: they travel in one partition, so that everybody learns them in one order."""
+        return "labels"
 
     @property
     def identity(self) -> str:

@@ -11,14 +11,13 @@ from contextlib import closing
 from threading import Event
 from typing import NamedTuple
 
-from models.snapshot import OnlineWeights
 from stream.connection import RedisError, RedisUnavailable
 from stream.log import Consumer, Entry, Log, LogFull, LogUnavailable, Partition
 from stream.records import Decision, Label
 from training.intake import take_in
 from training.learner import DelayedLearner
-from training.learner_report import LearnerReport
 from training.learner_store import StateMoved
+from training.publisher import Publisher
 
 GROUP = "learner"
 TOPICS = (Label.topic, Decision.topic)  # labels are read first, so that their decisions are in the log by then
@@ -67,8 +66,7 @@ def learn_forever(
     log: Log,
     stop: Event,
     *,
-    publish: Callable[[OnlineWeights], None],
-    report: Callable[[LearnerReport], None] = lambda report: None,
+    publish: Publisher,
     poll_limit: int = 1000,
     poll_timeout_ms: int = 500,
     publish_interval_s: float = 1.0,
@@ -77,14 +75,14 @@ def learn_forever(
 ) -> None:
     """Learn until `stop` is set; then leave the group within about one poll.
 
-    `publish` gets the weights after labels were learned, at most once in `publish_interval_s`; `report` the numbers
-    after anything came, at most once in `report_interval_s` (they sort up to 100,000 scores of each member: 0.4 s).
+    `publish` is sent the weights after labels were learned, at most once in `publish_interval_s`; and the numbers after
+    anything came, at most once in `report_interval_s` (they sort up to 100,000 scores of each member: 0.4 s).
 
     A log, a disk or a Redis that fails for a while is waited for, with everything unread as it was. Run one learner for
     one file; a second on the same file is noticed and both go on from what the file says.
     """
-    weights = BoundedSending(lambda: publish(learner.weights()), publish_interval_s)
-    numbers = BoundedSending(lambda: report(learner.report()), report_interval_s)
+    weights = BoundedSending(lambda: publish.send_weights(learner.weights()), publish_interval_s)
+    numbers = BoundedSending(lambda: publish.send_report(learner.report()), report_interval_s)
     while not stop.is_set():
         try:
             catch_up(learner, log, stop, poll_limit)

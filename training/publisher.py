@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from models.snapshot import OnlineWeights
@@ -19,6 +21,16 @@ def metrics_key(name: str) -> str:
     return f"learner:{name}:metrics"
 
 
+class Publisher(Protocol):
+    """Takes what the learner has to tell; may raise `RedisUnavailable` or `RedisError`, and is then called again."""
+
+    def send_weights(self, weights: OnlineWeights) -> None:
+        """Let scorers have these weights."""
+
+    def send_report(self, report: LearnerReport) -> None:
+        """Let the dashboard have these numbers."""
+
+
 class RedisPublisher:
     """Writes the weights and the report of one use case's learner; each key changes as a whole.
 
@@ -29,10 +41,10 @@ class RedisPublisher:
         self._connection = connection
         self._name = name
 
-    def publish(self, weights: OnlineWeights) -> None:
-        """Let scorers have these weights."""
+    def send_weights(self, weights: OnlineWeights) -> None:
+        """Set `model_key(name)`."""
         self._connection.one("SET", model_key(self._name), weights.to_json())
 
-    def report(self, report: LearnerReport) -> None:
-        """Let the dashboard have these numbers."""
+    def send_report(self, report: LearnerReport) -> None:
+        """Set `metrics_key(name)`."""
         self._connection.one("SET", metrics_key(self._name), msgspec.json.encode(report))

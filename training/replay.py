@@ -80,8 +80,10 @@ class Replay:
             on_event(self.events)
         if collect_from is None:
             return None
-        # What was not known by the end of the replay cannot teach: nobody would have known it then.
-        usable = np.array(known, dtype=np.int64) <= now_us
+        # What was not known by the end cannot teach. Frauds become known sooner than legits: events younger than the
+        # longest delay are left out whole, or the youngest days would hold frauds only.
+        waits = np.array(known, dtype=np.int64) - np.array(times, dtype=np.int64)
+        usable = np.array(times, dtype=np.int64) + waits.max(initial=0) <= now_us
         return TrainingFrame(
             X=np.array(vectors).reshape(-1, len(self.features.names))[usable],
             y=np.array(labels, dtype=np.int8)[usable],

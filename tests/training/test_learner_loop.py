@@ -21,7 +21,7 @@ from training.learner import DelayedLearner
 from training.learner_loop import GROUP, TOPICS, BoundedSending, catch_up, learn_forever, learn_once
 from training.learner_report import LearnerReport
 from training.learner_store import LearnerStore
-from training.publisher import RedisPublisher, metrics_key, model_key
+from training.publisher import Publisher, RedisPublisher, metrics_key, model_key
 
 Make = Callable[..., Decision]
 Verdicts = Callable[..., Label]
@@ -198,11 +198,24 @@ def redis_log(redis_db: str) -> Iterator[RedisLog]:
         yield opened
 
 
-def run(learner: DelayedLearner, log: Any, until: Callable[[], bool], **sending: Any) -> None:
+class Keeping:
+    """A publisher that keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.weights: list[OnlineWeights] = []
+        self.reports: list[LearnerReport] = []
+
+    def send_weights(self, weights: OnlineWeights) -> None:
+        self.weights.append(weights)
+
+    def send_report(self, report: LearnerReport) -> None:
+        self.reports.append(report)
+
+
+def run(learner: DelayedLearner, log: Any, publish: Publisher, until: Callable[[], bool]) -> None:
     stop = Event()
     often = {"poll_timeout_ms": 20, "publish_interval_s": 0.05, "report_interval_s": 0.05, "retry_s": 0.05}
-    options = {"publish": lambda weights: None, **often, **sending}
-    thread = Thread(target=learn_forever, args=(learner, log, stop), kwargs=options)
+    thread = Thread(target=learn_forever, args=(learner, log, stop), kwargs={"publish": publish, **often})
     thread.start()
     deadline = monotonic() + 10
     while not until() and monotonic() < deadline:
@@ -225,8 +238,7 @@ def test_over_real_redis_a_scorer_finds_what_was_learned(
             report = reader.one("GET", metrics_key("fraud"))
             return report is not None and msgspec.json.decode(report, type=LearnerReport).counters.learned == 2
 
-        publisher = RedisPublisher(connection)
-        run(learner, redis_log, learned, publish=publisher.publish, report=publisher.report)
+        run(learner, redis_log, RedisPublisher(connection), learned)
         snapshot = OnlineSnapshot(OnlineWeights.from_json(reader.one("GET", model_key("fraud"))))
         assert snapshot.version == "1.2"
         assert snapshot.weights == learner.weights()
@@ -246,5 +258,15 @@ def test_a_disk_that_fails_for_a_while_is_waited_for(
         original(*args)
 
     monkeypatch.setattr(store, "save_state", failing)
-    run(learner, log, lambda: learner.report().counters.learned == 1)
+    kept = Keeping()
+    run(learner, log, kept, lambda: any(each.counters.learned == 1 for each in kept.reports))
+    store.close()
+
+
+def test_a_new_file_reads_what_the_group_had_committed(log: Any, decision: Make, label: Verdicts) -> None:
+    log.send(decision("a"), label("a", "fraud"))
+    drain(":memory:", log)
+    store, learner = start(":memory:")
+    kept = Keeping()
+    run(learner, log, kept, lambda: any(each.learned_fraud == 1 for each in kept.weights))
     store.close()

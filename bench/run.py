@@ -1,0 +1,22 @@
+"""`headrace bench NAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import scoring
+from bench.figures import Figures, show, write
+
+BENCHES: dict[str, Callable[[], Figures]] = {"scoring": scoring.measure}
+
+
+def run_bench(name: str, json_file: Path | None) -> int:
+    """Run one bench. The exit status is 0 also where a budget is missed: a figure is a fact, not a verdict."""
+    if name not in BENCHES:
+        raise SystemExit(f"there is no bench {name!r}; there is {', '.join(BENCHES)}")
+    figures = BENCHES[name]()
+    show(f"headrace bench {name}", figures)
+    if json_file is not None:
+        write(json_file, name, figures)
+    return 0

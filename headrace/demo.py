@@ -1,0 +1,229 @@
+"""`headrace demo` and `headrace up`: everything on one machine, from nothing, and gone again afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+
+from headrace.assembly import open_log, open_online_store
+from headrace.bootstrap import Stretch, fit_stretch, register_champion, warm
+from headrace.play import Player
+from headrace.run import apply_features
+from headrace.settings import Settings
+from headrace.source import FileSource, SimulatedSource, Source
+from headrace.stack import Stack
+from headrace.summary import progress_line, render, settled_labels, summarize
+from scoring.live_models import registry_of
+from scoring.use_case import FRAUD
+from stream.connection import RedisConnection
+from stream.kafka_node import KafkaNode
+from training.batch import SplitDays
+from training.publisher import metrics_key
+from training.replay import Replay
+
+BOOTSTRAP_DAYS = 42
+SIMULATED_BOOTSTRAP_DAYS = 75
+TRAINING_ROWS = 30_000
+SCORED_A_DAY = 950
+"""A file with more transactions a day has a share of its cards scored, so that labels of later days come in time."""
+SETTLE_S = 10.0
+SPLIT = SplitDays(gap=0, stop=3, calibrate=4)
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What a demo plays."""
+
+    seconds: float = 60.0
+    rate: float = 200.0
+    events: int | None = None
+    data: Path | None = None
+    mapping: Path | None = None
+    share: float | None = None
+    seed: int = 7
+    summary: Path | None = None
+
+
+def run_demo(settings: Settings, options: DemoOptions) -> int:
+    """Bootstrap, start, play, sum up. The exit status: 0 when every request was answered."""
+    console = Console(stderr=False)
+    own_home = "HEADRACE_HOME" not in settings.environment() or str(settings.home) == ".headrace"
+    home = Path(tempfile.mkdtemp(prefix="headrace-demo-")) if own_home else settings.home
+    settings = settings.but(home=home)
+    # A SIGTERM must clean up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    kafka: KafkaNode | None = None
+    try:
+        with Stack(settings) as stack:
+            try:
+                if settings.kafka == "embedded":
+                    console.print("starting Apache Kafka …")
+                    kafka = KafkaNode(home / "kafka")
+                    kafka.start()
+                    stack.use_kafka(kafka.bootstrap)
+                return _demo(stack, options, console)
+            except KeyboardInterrupt:
+                console.print("stopped before the play began")
+                return 130
+    finally:
+        if kafka is not None:
+            kafka.stop()
+        if own_home:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _demo(stack: Stack, options: DemoOptions, console: Console) -> int:
+    stack.start_redis()
+    applying = apply_features(stack.settings)
+    source: Source = (
+        SimulatedSource(options.seed, SIMULATED_BOOTSTRAP_DAYS)
+        if options.data is None
+        else FileSource.open(options.data, options.mapping)
+    )
+    first, last = source.span()
+    cut = last if options.data is None else first + min(timedelta(days=BOOTSTRAP_DAYS), (last - first) * 0.6)
+    replay = _bootstrap(stack, source, first, cut, console)
+    _, errors = applying.communicate()
+    if applying.returncode:
+        console.print(f"headrace features apply failed:\n{errors.decode()}")
+        return 1
+    entities = warm(replay, open_online_store(stack.settings))
+    console.print(f"warmed the online store: {entities:,} entities")
+    stack.start_workers()
+    stack.start("learner", "learn")
+    url = stack.start_service()
+    urls = [f"{url}/fraud/score", f"{url}/docs.json", f"{url}/metrics", f"{url}/readyz"]
+    console.print(f"playing {source.name} from {cut:%Y-%m-%d %H:%M} at {options.rate:g}/s; look at {url}/ meanwhile")
+    share = options.share or min(1.0, SCORED_A_DAY / max(1, _per_day(source, cut)))
+    if share < 1:
+        console.print(f"scoring {share:.0%} of the cards; the other transactions enter at the log, unscored")
+    player = Player(url, FRAUD.name, open_log(stack.settings), share)
+    interrupted = _play(player, source, cut, replay, options, stack, console)
+    report = _settled_report(stack, player)
+    facts = summarize(player.seen, report, urls, options.rate, interrupted)
+    render(console, facts)
+    if options.summary is not None:
+        options.summary.write_bytes(msgspec.json.format(msgspec.json.encode(facts)))
+    for failure in stack.failed():
+        console.print(f"[red]ended early:[/] {failure}")
+    return 1 if player.seen.errors or stack.failed() or not player.seen.scored else 0
+
+
+def _bootstrap(stack: Stack, source: Source, first: datetime, cut: datetime, console: Console) -> Replay:
+    collect_from = first + (cut - first) / 2
+    rows_expected = _per_day(source, collect_from) * (cut - collect_from).days
+    share = min(1.0, TRAINING_ROWS / max(1, rows_expected))
+    stretch = Stretch(first, collect_from, cut, share, SPLIT)
+    with console.status("replaying history") as status:
+        replay, trained = fit_stretch(
+            FRAUD, source.between(first, cut), stretch, "hist_gradient_boosting", status.update
+        )
+    manifest = register_champion(registry_of(stack.home), trained, "bootstrap of the demo")
+    auc = manifest.metrics.get("auc")
+    console.print(
+        f"trained {manifest.name} {manifest.version} on {first:%Y-%m-%d} to {cut:%Y-%m-%d}: "
+        f"validation AUC {auc or float('nan'):.3f}, ONNX differs by at most {manifest.max_onnx_difference:.1e}"
+    )
+    return replay
+
+
+def _play(
+    player: Player,
+    source: Source,
+    cut: datetime,
+    replay: Replay,
+    options: DemoOptions,
+    stack: Stack,
+    console: Console,
+) -> bool:
+    """Play in a thread of its own, showing progress; True if a person stopped it."""
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            player.play(source.between(cut, None), options.rate, options.seconds, options.events, replay.feed)
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="player")
+    thread.start()
+    metrics = RedisConnection(stack.settings.redis)
+    started = time.monotonic()
+    interrupted = False
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        said = 0.0
+        while thread.is_alive():
+            try:
+                line = progress_line(player.seen, _report(metrics), time.monotonic() - started, options)
+                live.update(line)
+                if not sys.stdout.isatty() and time.monotonic() - said > 5:
+                    said = time.monotonic()
+                    console.print(line)
+                thread.join(timeout=0.25)
+            except KeyboardInterrupt:
+                interrupted = True
+                player.stop()
+    if failure:
+        raise failure[0]
+    return interrupted
+
+
+def _settled_report(stack: Stack, player: Player) -> dict[str, Any]:
+    """The learner's report once it has learned every label that was sent, or after `SETTLE_S`."""
+    metrics = RedisConnection(stack.settings.redis)
+    until = time.monotonic() + SETTLE_S
+    while True:
+        report = _report(metrics)
+        if settled_labels(report) >= player.seen.labels_sent or time.monotonic() > until:
+            return report
+        time.sleep(0.2)
+
+
+def _report(connection: RedisConnection) -> dict[str, Any]:
+    content = connection.one("GET", metrics_key(FRAUD.name))
+    return {} if content is None else msgspec.json.decode(content)
+
+
+def _per_day(source: Source, day: datetime) -> int:
+    return sum(1 for _ in source.between(day, day + timedelta(days=1)))
+
+
+def run_up(settings: Settings) -> None:
+    """Run the stack until Ctrl-C; the home keeps everything."""
+    console = Console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Stack(settings) as stack:
+        try:
+            stack.start_redis()
+            applying = apply_features(stack.settings)
+            _, errors = applying.communicate()
+            if applying.returncode:
+                raise ChildProcessError(f"headrace features apply failed: {errors.decode()}")
+            if not registry_of(stack.home).aliases(FRAUD.name).get("champion"):
+                console.print("no model yet: training a first one on simulated transactions")
+                source = SimulatedSource(7, SIMULATED_BOOTSTRAP_DAYS)
+                first, last = source.span()
+                _bootstrap(stack, source, first, last, console)
+            stack.start_workers()
+            stack.start("learner", "learn")
+            url = stack.start_service()
+            console.print(
+                f"ready at {url}; Redis at {stack.settings.redis}; logs in {stack.home / 'logs'}; Ctrl-C stops"
+            )
+            while not stack.failed():
+                time.sleep(0.5)
+            console.print("\n".join(stack.failed()))
+        except KeyboardInterrupt:
+            console.print("stopping")

@@ -1,0 +1,178 @@
+"""Play transactions through the HTTP API at a rate, with their labels as late as they really were."""
+
+from __future__ import annotations
+
+import http.client
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+from zlib import crc32
+
+import msgspec
+
+from stream.label_feed import LabelFeed
+from stream.log import Log, Message
+from stream.played import Played
+from stream.records import Label, Transaction, encode
+from training.replay import in_share
+
+LANES = 4
+LANE_QUEUE_LIMIT = 2000
+BLOCK = 500
+RETRIES = 3
+TIMEOUT_S = 10.0
+
+
+@dataclass
+class ClientView:
+    """What the client saw."""
+
+    scored: int = 0
+    unscored: int = 0
+    labels_sent: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    degraded: Counter[str] = field(default_factory=Counter)
+    latency_ms: list[float] = field(default_factory=list)
+
+
+class _Answer(msgspec.Struct):
+    outcome: str
+    degraded: list[str] = []
+
+
+class Player:
+    """Sends scored transactions and their labels over HTTP; what is not scored enters at the log.
+
+    A card's requests stay on one connection, in order. A request that fails is sent again with the same event id.
+    """
+
+    def __init__(
+        self, url: str, use_case: str, log: Log, share: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        self._address = (parts.hostname, parts.port or 80)
+        self._score_path = f"/{use_case}/score"
+        self._log = log
+        self._share = share
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._lanes: list[queue.Queue[tuple[str, bytes] | None]] = [queue.Queue(LANE_QUEUE_LIMIT) for _ in range(LANES)]
+        self._threads = [threading.Thread(target=self._drive, args=(lane,), daemon=True) for lane in self._lanes]
+        self._feed = LabelFeed(limit=10_000_000)
+        self._scored: set[str] = set()
+        self.seen = ClientView()
+
+    def play(self, source: Iterator[Played], rate: float, seconds: float, events: int | None, feed: LabelFeed) -> None:
+        """Play until the source, the seconds or the events are over, or `stop` is called. Blocks.
+
+        `feed` holds the labels of transactions before the first: they become known on the way too.
+        """
+        self._feed = feed
+        for thread in self._threads:
+            thread.start()
+        started = self._clock()
+        block: list[Message] = []
+        sent = 0
+        try:
+            for one in source:
+                block += self._known_labels(one.transaction)
+                if not in_share(one.transaction.card_id, self._share):
+                    self._feed.add(one)
+                    block.append(_message(one.transaction))
+                    self.seen.unscored += 1
+                    if len(block) >= BLOCK:
+                        self._log.append(block)
+                        block = []
+                    continue
+                if self._stop.is_set() or sent == events or self._clock() - started > seconds:
+                    return
+                if block:
+                    self._log.append(block)
+                    block = []
+                self._wait(started + sent / rate)
+                self._send(one.transaction.card_id, self._score_path, encode(one.transaction))
+                self._feed.add(one)
+                self._scored.add(one.transaction.event_id)
+                sent += 1
+        finally:
+            if block:
+                self._log.append(block)
+            self._finish()
+
+    def stop(self) -> None:
+        """End the play after the request in hand."""
+        self._stop.set()
+
+    def _known_labels(self, now: Transaction) -> list[Message]:
+        unscored = []
+        for label in self._feed.due(now.event_timestamp):
+            if label.event_id in self._scored:
+                self._scored.discard(label.event_id)
+                assert label.card_id is not None
+                self._send(label.card_id, "/labels", encode(label))
+            elif label.label == "fraud":
+                unscored.append(_message(label))
+        return unscored
+
+    def _wait(self, until: float) -> None:
+        left_s = until - self._clock()
+        if left_s > 0:
+            self._stop.wait(left_s)
+
+    def _send(self, card_id: str, path: str, body: bytes) -> None:
+        self._lanes[crc32(card_id.encode()) % LANES].put((path, body))
+
+    def _finish(self) -> None:
+        for lane in self._lanes:
+            lane.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _drive(self, lane: queue.Queue[tuple[str, bytes] | None]) -> None:
+        link = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
+        while (request := lane.get()) is not None:
+            path, body = request
+            for attempt in range(RETRIES):
+                sent_at = time.perf_counter()
+                try:
+                    link.request("POST", path, body, {"content-type": "application/json"})
+                    answer = link.getresponse()
+                    content = answer.read()
+                except (OSError, http.client.HTTPException) as error:
+                    link.close()
+                    self._count_error(type(error).__name__)
+                    time.sleep(0.05 * 2**attempt)
+                    continue
+                self._count(path, answer.status, content, (time.perf_counter() - sent_at) * 1000)
+                if answer.status < 500:
+                    break
+                time.sleep(0.05 * 2**attempt)
+        link.close()
+
+    def _count(self, path: str, status: int, content: bytes, took_ms: float) -> None:
+        with self._lock:
+            if status >= 400:
+                self.seen.errors[f"{status} {content[:120].decode(errors='replace')}"] += 1
+            elif path == "/labels":
+                self.seen.labels_sent += 1
+            else:
+                said = msgspec.json.decode(content, type=_Answer)
+                self.seen.scored += 1
+                self.seen.outcomes[said.outcome] += 1
+                self.seen.degraded.update(said.degraded)
+                self.seen.latency_ms.append(took_ms)
+
+    def _count_error(self, name: str) -> None:
+        with self._lock:
+            self.seen.errors[name] += 1
+
+
+def _message(record: Transaction | Label) -> Message:
+    return Message(record.topic, record.key, encode(record))
