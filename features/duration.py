@@ -11,7 +11,7 @@ def duration_us(text: str) -> int:
     >>> duration_us("10m")
     600000000
     """
-    match = re.fullmatch(r"(\d{1,6})(ms|s|m|h|d)", text)
+    match = re.fullmatch(r"([0-9]{1,6})(ms|s|m|h|d)", text)
     if not match:
         raise ValueError(f"{text!r} is not a duration; write a whole number and ms, s, m, h or d, such as '10m'")
     return int(match[1]) * UNIT_US[match[2]]

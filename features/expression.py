@@ -113,10 +113,12 @@ def _distance_km(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> floa
     return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(half if half < 1 else 1.0))
 
 
+_RADIAN = f"{math.pi / 180!r}::DOUBLE"
 _HAVERSINE_SQL = (
     "(CASE WHEN abs({0}) <= 90 AND abs({2}) <= 90 AND abs({1}) <= 360 AND abs({3}) <= 360 THEN "
-    f"2 * {EARTH_RADIUS_KM} * asin(sqrt(least(1.0, pow(sin((radians({{2}}) - radians({{0}})) / 2), 2)"
-    " + cos(radians({0})) * cos(radians({2})) * pow(sin(radians({3} - {1}) / 2), 2)))) END)"
+    f"2 * {EARTH_RADIUS_KM}::DOUBLE * asin(sqrt(least(1.0, "
+    f"pow(sin(({{2}} * {_RADIAN} - {{0}} * {_RADIAN}) / 2), 2) + cos({{0}} * {_RADIAN}) * cos({{2}} * {_RADIAN})"
+    f" * pow(sin(({{3}} - {{1}}) * {_RADIAN} / 2), 2)))) END)"
 )
 
 
@@ -214,7 +216,9 @@ def parse(text: str, names: Mapping[str, Kind], expect: Kind | None = None) -> E
     try:
         tree = ast.parse(stripped, mode="eval").body
     except SyntaxError as error:
-        raise InvalidExpression(stripped, max(0, (error.offset or 1) - 1), f"not understood: {error.msg}") from None
+        # Python gives no offset where the text ends too early.
+        column = error.offset - 1 if error.offset else len(stripped)
+        raise InvalidExpression(stripped, column, f"not understood: {error.msg}") from None
     except (ValueError, MemoryError, RecursionError) as error:
         raise InvalidExpression(stripped[:60], 0, f"not understood: {error}") from None
     found: set[str] = set()
@@ -285,6 +289,8 @@ class _Checker:
 
     def name(self, node: ast.expr, name: str) -> Kind:
         if name not in self.names:
+            if name in FUNCTIONS:
+                raise self.fail(node, f"{name!r} is a function; write {name}(…)")
             near = difflib.get_close_matches(name, [*self.names, *FUNCTIONS], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise self.fail(node, f"there is no {name!r}{hint}")

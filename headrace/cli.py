@@ -166,6 +166,42 @@ def models_list(settings: Settings) -> None:
     print_models(settings)
 
 
+@main.group()
+def review() -> None:
+    """Cases to look at, and verdicts on them."""
+
+
+@review.command("keep")
+@with_settings("home", "redis", "kafka", "partitions")
+def review_keep(settings: Settings) -> None:
+    """Turn decisions into cases, and verdicts into labels, as they come."""
+    from headrace.review import run_keeper
+
+    run_keeper(settings, stop_on_signals())
+
+
+@review.command("list")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="how many cases")
+@with_settings("home")
+def review_list(settings: Settings, limit: int) -> None:
+    """The queue: open cases, the greatest expected loss first."""
+    from headrace.review import print_queue
+
+    print_queue(settings, limit)
+
+
+@review.command("decide")
+@click.argument("case_id")
+@click.argument("verdict", type=click.Choice(["fraud", "legit", "unknown"]))
+@click.option("--by", required=True, help="who says so")
+@with_settings("home", "redis", "kafka", "partitions")
+def review_decide(settings: Settings, **options: Any) -> None:
+    """Say what a case was; each of its events gets that label."""
+    from headrace.review import decide_case
+
+    decide_case(settings, **options)
+
+
 @main.command()
 @click.option("--port", type=int, help="a free one by default")
 @click.option("--directory", type=click.Path(path_type=Path), default=Path(".kafka"), show_default=True)

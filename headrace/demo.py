@@ -20,6 +20,7 @@ from rich.live import Live
 from headrace.assembly import open_log, open_online_store
 from headrace.bootstrap import Stretch, fit_stretch, register_champion, warm
 from headrace.play import Player
+from headrace.review import settled_cases
 from headrace.run import apply_features
 from headrace.settings import Settings
 from headrace.source import FileSource, SimulatedSource, Source
@@ -103,6 +104,7 @@ def _demo(stack: Stack, options: DemoOptions, console: Console) -> int:
     console.print(f"warmed the online store: {entities:,} entities")
     stack.start_workers()
     stack.start("learner", "learn")
+    stack.start("review", "review", "keep")
     url = stack.start_service()
     urls = [f"{url}/fraud/score", f"{url}/docs.json", f"{url}/metrics", f"{url}/readyz"]
     console.print(f"playing {source.name} from {cut:%Y-%m-%d %H:%M} at {options.rate:g}/s; look at {url}/ meanwhile")
@@ -112,7 +114,8 @@ def _demo(stack: Stack, options: DemoOptions, console: Console) -> int:
     player = Player(url, FRAUD.name, open_log(stack.settings), share)
     interrupted = _play(player, source, cut, replay, options, stack, console)
     report = _settled_report(stack, player)
-    facts = summarize(player.seen, report, urls, options.rate, interrupted)
+    cases_open = settled_cases(stack.settings, SETTLE_S)
+    facts = summarize(player.seen, report, urls, options.rate, interrupted, cases_open)
     render(console, facts)
     if options.summary is not None:
         options.summary.write_bytes(msgspec.json.format(msgspec.json.encode(facts)))
@@ -218,6 +221,7 @@ def run_up(settings: Settings) -> None:
                 _bootstrap(stack, source, first, last, console)
             stack.start_workers()
             stack.start("learner", "learn")
+            stack.start("review", "review", "keep")
             url = stack.start_service()
             console.print(
                 f"ready at {url}; Redis at {stack.settings.redis}; logs in {stack.home / 'logs'}; Ctrl-C stops"

@@ -19,6 +19,9 @@ from stream.connection import RedisConnection
 from stream.records import TOPICS
 
 
+KEEP_ALIVE_S = 75
+
+
 def run_worker(settings: Settings, stop: Event) -> None:
     """Fold until stopped."""
     from features.pipeline import work_forever
@@ -63,6 +66,8 @@ def run_service(settings: Settings) -> None:
     port = settings.port or 3000
     command = [sys.executable, "-m", "bentoml", "serve", "scoring.service:Fraud"]
     command += ["--host", settings.host, "--port", str(port), "--working-dir", str(Path(__file__).parent.parent)]
+    # Callers hold their connections; the default closes an idle one after 5 s.
+    command += ["--timeout-keep-alive", str(KEEP_ALIVE_S)]
     os.execve(sys.executable, command, environment)
 
 

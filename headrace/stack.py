@@ -20,7 +20,7 @@ PORT_TRIES = 3
 
 
 class Stack:
-    """Redis (unless one is given), the workers, the relay (with Kafka), the learner and the service.
+    """Redis (unless one is given), the workers, the relay (with Kafka), the learner, review and the service.
 
     Use as a context manager: leaving it stops every process and frees every port, also after an error or Ctrl-C.
     """

@@ -37,6 +37,7 @@ class Summary(msgspec.Struct, kw_only=True):
     errors: dict[str, int]
     labels_sent: int
     labels_learned: int
+    cases_open: int
     frauds_learned_share: float | None
     quality: dict[str, Quality]
     urls: list[str]
@@ -49,8 +50,10 @@ def settled_labels(report: dict[str, Any]) -> int:
     return sum(counters.get(name, 0) for name in SETTLED)
 
 
-def summarize(seen: ClientView, report: dict[str, Any], urls: list[str], rate: float, interrupted: bool) -> Summary:
-    """The summary of what the client saw and what the learner reports."""
+def summarize(
+    seen: ClientView, report: dict[str, Any], urls: list[str], rate: float, interrupted: bool, cases_open: int
+) -> Summary:
+    """The summary of what the client saw, what the learner reports and how many cases wait for an analyst."""
     took = np.array(seen.latency_ms)
     return Summary(
         events_scored=seen.scored,
@@ -63,6 +66,7 @@ def summarize(seen: ClientView, report: dict[str, Any], urls: list[str], rate: f
         errors=dict(seen.errors),
         labels_sent=seen.labels_sent,
         labels_learned=report.get("counters", {}).get("learned", 0),
+        cases_open=cases_open,
         frauds_learned_share=report.get("fraud_rate"),
         quality={
             name: Quality(found["labelled"], found["auc"], found["average_precision"])
@@ -100,6 +104,7 @@ def render(console: Console, summary: Summary) -> None:
     table.add_row("latency, client", f"p50 {_ms(summary.latency_p50_ms)}, p99 {_ms(summary.latency_p99_ms)}")
     table.add_row("outcomes", ", ".join(f"{name} {count:,}" for name, count in sorted(summary.outcomes.items())))
     table.add_row("labels", f"{summary.labels_sent:,} sent as they became known, {summary.labels_learned:,} learned")
+    table.add_row("cases to review", f"{summary.cases_open:,} open")
     if summary.frauds_learned_share is not None:
         table.add_row("fraud among labels", f"{summary.frauds_learned_share:.2%}")
     for name, quality in summary.quality.items():

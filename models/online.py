@@ -7,31 +7,37 @@ The one file of this room that knows River. River's objects live in the learner'
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from river import linear_model, optim, preprocessing
 
 from models.contract import Vector
 from models.snapshot import (
     SCALED_LIMIT,
+    VALUE_LIMIT,
     OnlineSettings,
     OnlineSnapshot,
     OnlineWeights,
-    tame,
     true_probability,
 )
 
 __all__ = ["OnlineLearner", "OnlineSettings", "OnlineSnapshot", "OnlineWeights"]
 
+MIDDLE_SHARE = 0.9
+MIDDLE_DEVIATIONS = 1.645
+"""Of a normal distribution, this share lies within so many standard deviations of its middle."""
+
 
 class OnlineLearner:
     """Standard scaler, then logistic regression by stochastic gradient descent, each step bounded.
 
-    The way of a vector: values are tamed (`sign(x) log(1 + |x|)`), scaled by what `observe` has seen, held to ten
-    deviations, and nulls become 0, the usual value; a null does not move the scaler. The gradient is clipped, the step
-    is constant, weights are pulled towards 0.
+    The way of a vector: values are scaled by what `observe` has seen, held to ten deviations, and nulls become 0, the
+    usual value; a null does not move the scaler. The gradient is clipped, the step is constant, weights are pulled
+    towards 0.
 
-    The scaler moves only in `observe`, so that it sees every event and not the labelled ones only. A learner that
-    never observed scales everything to 0 and learns nothing but the base rate.
+    The scaler moves only in `observe`, so that it sees every event and not the labelled ones only. It is robust: see
+    `WinsorisedScaler`. A learner that has observed less than `warm_up` values of a feature scales it to 0; with no
+    feature scaled, it learns nothing but the base rate.
 
     Parameters
     ----------
@@ -62,6 +68,7 @@ class OnlineLearner:
                 definition_hash=definition_hash,
                 feature_names=tuple(feature_names),
                 settings=settings,
+                first=((),) * n_features,
                 counts=(0,) * n_features,
                 means=(0.0,) * n_features,
                 variances=(0.0,) * n_features,
@@ -83,10 +90,7 @@ class OnlineLearner:
         self._names = weights.feature_names
         self._learned_fraud = weights.learned_fraud
         self._learned_legit = weights.learned_legit
-        self._scaler = preprocessing.StandardScaler()
-        self._scaler.counts.update(dict(zip(self._names, weights.counts, strict=True)))
-        self._scaler.means.update(dict(zip(self._names, weights.means, strict=True)))
-        self._scaler.vars.update(dict(zip(self._names, weights.variances, strict=True)))
+        self._scaler = WinsorisedScaler(weights)
         self._model = linear_model.LogisticRegression(
             optimizer=optim.SGD(settings.learning_rate),
             loss=optim.losses.Log(weight_pos=settings.fraud_weight),
@@ -138,9 +142,10 @@ class OnlineLearner:
             definition_hash=origin.definition_hash,
             feature_names=self._names,
             settings=origin.settings,
-            counts=tuple(int(scaler.counts[name]) for name in self._names),
-            means=tuple(float(scaler.means[name]) for name in self._names),
-            variances=tuple(float(scaler.vars[name]) for name in self._names),
+            first=tuple(tuple(scaler.first.get(name, ())) for name in self._names),
+            counts=tuple(int(scaler.river.counts[name]) for name in self._names),
+            means=tuple(float(scaler.river.means[name]) for name in self._names),
+            variances=tuple(float(scaler.river.vars[name]) for name in self._names),
             coefficients=tuple(float(coefficients.get(name, 0.0)) for name in self._names),
             intercept=float(self._model.intercept),
             steps=int(self._model.optimizer.n_iterations),
@@ -149,10 +154,69 @@ class OnlineLearner:
         )
 
     def _known(self, x: Vector) -> dict[str, float]:
-        values = zip(self._names, tame(x).tolist(), strict=True)
-        return {name: value for name, value in values if math.isfinite(value)}
+        values = zip(self._names, x.tolist(), strict=True)
+        return {name: held(value, 0.0, VALUE_LIMIT) for name, value in values if math.isfinite(value)}
 
     def _scaled(self, x: Vector) -> dict[str, float]:
-        scaled = self._scaler.transform_one(self._known(x))
+        scaled = self._scaler.river.transform_one(self._known(x))
         # Every name every time and in one order, or sums would round differently after a restart.
-        return {name: min(max(scaled.get(name, 0.0), -SCALED_LIMIT), SCALED_LIMIT) for name in self._names}
+        return {name: held(scaled.get(name, 0.0), 0.0, SCALED_LIMIT) for name in self._names}
+
+
+class WinsorisedScaler:
+    """River's standard scaler, fed so that no outlier can own a feature.
+
+    The first `warm_up` values of a feature only wait in `first`; then River gets them, held to `reach` deviations from
+    their median as the middle nine tenths measure them. After that a value is held to the mean and `reach` standard
+    deviations before River gets it: amounts of 1e12 move the scaler a little each, and take it over only where they
+    are more than 1 in `reach` squared. A feature that has not varied yet takes values up to `reach` times its own
+    size, or `reach` where that is below 1.
+    """
+
+    def __init__(self, weights: OnlineWeights) -> None:
+        names = weights.feature_names
+        self._warm_up = weights.settings.warm_up
+        self._reach = weights.settings.reach
+        waiting = zip(names, weights.counts, weights.first, strict=True)
+        self.first = {name: list(values) for name, count, values in waiting if count == 0}
+        self.river = preprocessing.StandardScaler()
+        self.river.counts.update(dict(zip(names, weights.counts, strict=True)))
+        self.river.means.update(dict(zip(names, weights.means, strict=True)))
+        self.river.vars.update(dict(zip(names, weights.variances, strict=True)))
+
+    def learn_one(self, x: dict[str, float]) -> None:
+        """Take the known values of one event, all finite."""
+        means, variances = self.river.means, self.river.vars
+        ready = {}
+        for name, value in x.items():
+            first = self.first.get(name)
+            if first is None:
+                mean = means[name]
+                ready[name] = held(value, mean, self._reach * (math.sqrt(variances[name]) or _size(mean)))
+            else:
+                first.append(value)
+                if len(first) >= self._warm_up:
+                    self._begin(name, self.first.pop(name))
+        self.river.learn_one(ready)
+
+    def _begin(self, name: str, values: Sequence[float]) -> None:
+        # Ranks, not moments: of a hundred values, nine may be anything.
+        last = len(values) - 1
+        median = sorted(values)[last // 2]
+        middle = sorted(abs(value - median) for value in values)[int(MIDDLE_SHARE * last)]
+        reach = self._reach * (middle / MIDDLE_DEVIATIONS or _size(median))
+        for value in values:
+            self.river.learn_one({name: held(value, median, reach)})
+
+
+def held(value: float, middle: float, reach: float) -> float:
+    """The value, or the nearest that is not farther than `reach` from the middle.
+
+    >>> held(7.0, middle=1.0, reach=2.0), held(0.0, middle=1.0, reach=2.0)
+    (3.0, 0.0)
+    """
+    return min(max(value, middle - reach), middle + reach)
+
+
+def _size(value: float) -> float:
+    return max(1.0, abs(value))

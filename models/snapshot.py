@@ -17,7 +17,21 @@ from models.contract import Matrix, Vector
 SCALED_LIMIT = 10.0
 """Scaled features are held to this many deviations: the first one after a long silence must not throw the model."""
 
+VALUE_LIMIT = 1e100
+"""Values are held to this before anything else, so that no square of one overflows."""
+
 LOGIT_LIMIT = 30.0
+
+ALIVE_EXPIRY_MS = 7 * 86_400_000
+"""How long the learner's last sign of life is kept: longer than any weight of an ensemble lets it be stale."""
+
+
+def alive_key(name: str) -> str:
+    """The key in Redis that the learner of a use case renews while it works.
+
+    It is set to expire after `ALIVE_EXPIRY_MS`, so what is left of that tells its age by Redis's clock alone.
+    """
+    return f"learner:{name}:alive"
 
 
 class OnlineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +39,9 @@ class OnlineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `learning_rate` is the step of the gradient descent; `l2` the pull of weights towards 0; `fraud_weight` how many
     legit labels one fraud label counts for while learning (taken out of the score again); `prior_fraud_rate` what it
-    says before it has learned; `min_labels` how many labels of each class make it `ready`.
+    says before it has learned; `min_labels` how many labels of each class make it `ready`. A feature is scaled once
+    `warm_up` values of it were seen, and from then on a value moves its scaler no further than if it lay `reach`
+    standard deviations from the mean.
     """
 
     learning_rate: Annotated[float, Meta(gt=0.0, le=0.1)] = 0.005
@@ -33,6 +49,8 @@ class OnlineSettings(msgspec.Struct, frozen=True, kw_only=True):
     fraud_weight: Annotated[float, Meta(ge=1.0, le=20.0)] = 5.0
     prior_fraud_rate: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.01
     min_labels: Annotated[int, Meta(ge=1)] = 20
+    warm_up: Annotated[int, Meta(ge=1, le=1000)] = 100
+    reach: Annotated[float, Meta(ge=2.0, le=1000.0)] = 20.0
 
 
 class InvalidWeights(ValueError):
@@ -42,8 +60,9 @@ class InvalidWeights(ValueError):
 class OnlineWeights(msgspec.Struct, frozen=True, kw_only=True):
     """All that the online model knows, by feature in the order of the definition. Its JSON keeps every bit.
 
-    `counts`, `means` and `variances` are the scaler's, over tamed values that were not null; `coefficients` and
-    `intercept` the regression's, over scaled values; `steps` counts gradient steps.
+    `first` has the first values of each feature that is not scaled yet, and nothing of the others; `counts`, `means`
+    and `variances` are the scaler's, over winsorised values that were not null; `coefficients` and `intercept` the
+    regression's, over scaled values; `steps` counts gradient steps.
     """
 
     name: str
@@ -51,6 +70,7 @@ class OnlineWeights(msgspec.Struct, frozen=True, kw_only=True):
     definition_hash: str
     feature_names: tuple[str, ...]
     settings: OnlineSettings
+    first: tuple[tuple[float, ...], ...]
     counts: tuple[int, ...]
     means: tuple[float, ...]
     variances: tuple[float, ...]
@@ -83,12 +103,12 @@ class OnlineWeights(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidWeights(f"these are no weights of an online model: {error}; let the learner publish") from None
         columns = (weights.counts, weights.means, weights.variances, weights.coefficients)
         n_features = len(weights.feature_names)
-        if any(len(column) != n_features for column in columns):
-            lengths = [len(column) for column in columns]
+        lengths = [len(column) for column in (*columns, weights.first)]
+        if any(length != n_features for length in lengths):
             raise InvalidWeights(
                 f"weights for {n_features} features have columns of {lengths}; let the learner publish"
             )
-        if not all(math.isfinite(value) for column in columns for value in (*column, weights.intercept)):
+        if not all(math.isfinite(value) for column in (*columns, *weights.first, (weights.intercept,)) for value in column):
             raise InvalidWeights("weights are not finite; reset the learner")
         return weights
 
@@ -105,7 +125,7 @@ class OnlineSnapshot:
         self.ready = weights.ready
         variances = np.array(weights.variances)
         self._means = np.array(weights.means)
-        # A feature that never varied says nothing: River scales it to 0, too.
+        # A feature that never varied, or is still warming up, says nothing: River scales it to 0, too.
         self._scale = np.divide(1.0, np.sqrt(variances), out=np.zeros_like(variances), where=variances > 0.0)
         self._coefficients = np.array(weights.coefficients)
         self._intercept = weights.intercept
@@ -130,20 +150,10 @@ class OnlineSnapshot:
         return np.array([true_probability(sigmoid(z), self._fraud_weight) for z in logits.tolist()])
 
     def _scaled(self, x: Vector) -> Vector:
-        centred = tame(x) - self._means
-        scaled = np.where(np.isfinite(centred), centred, 0.0) * self._scale
+        known = np.where(np.isfinite(x), x, self._means)
+        scaled = (np.minimum(np.maximum(known, -VALUE_LIMIT), VALUE_LIMIT) - self._means) * self._scale
         bounded: Vector = np.minimum(np.maximum(scaled, -SCALED_LIMIT), SCALED_LIMIT)
         return bounded
-
-
-def tame(x: Vector) -> Vector:
-    """`sign(x) * log(1 + |x|)`: amounts and speeds span powers of ten, and one outlier must not own the scaler.
-
-    >>> tame(np.array([0.0, -1.0, np.nan])).round(3).tolist()
-    [0.0, -0.693, nan]
-    """
-    tamed: Vector = np.copysign(np.log1p(np.abs(x)), x)
-    return tamed
 
 
 def sigmoid(z: float) -> float:

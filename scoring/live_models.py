@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -9,25 +10,31 @@ from pathlib import Path
 
 from models.onnx import OnnxModel
 from models.registry import ModelNotFound, Registry
-from models.snapshot import InvalidWeights, OnlineSnapshot, OnlineWeights
-from stream.connection import RedisConnection, RedisUnavailable
+from models.snapshot import ALIVE_EXPIRY_MS, InvalidWeights, OnlineSnapshot, OnlineWeights, alive_key
+from stream.connection import RedisConnection, RedisError, RedisUnavailable
 
 REFRESH_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True)
 class LiveModels:
-    """One consistent set of members; None for one that is not there. `online_at_s` is when it was last confirmed."""
+    """One consistent set of members; None for one that is not there.
+
+    `online_at_s` is when the learner last gave a sign of life while its weights could be read, by `time.monotonic`;
+    minus infinity if it never did.
+    """
 
     batch: OnnxModel | None = None
     online: OnlineSnapshot | None = None
-    online_at_s: float = 0.0
+    online_at_s: float = -math.inf
 
 
 class ModelFeed:
     """Keeps `current` up to date from the registry's champion and the learner's snapshots.
 
-    A model made for another definition of the features is not taken. `problems` says what is wrong, by member.
+    A model made for another definition of the features is not taken. `problems` says what is wrong, by member. The
+    online model is as fresh as the learner's last sign of life: weights that stay in Redis when the learner is gone
+    grow old, and `combine` leaves them out in time.
     """
 
     def __init__(self, name: str, definition_hash: str, registry: Registry, redis_url: str) -> None:
@@ -54,10 +61,8 @@ class ModelFeed:
 
     def refresh(self) -> None:
         """Look once for newer models. A model that cannot be read leaves the present one in place."""
-        batch, online, confirmed = self._batch(), self._online(), self.current.online_at_s
-        if "online" not in self.problems:
-            confirmed = time.monotonic()
-        self.current = LiveModels(batch, online, confirmed)
+        batch, (online, confirmed_at_s) = self._batch(), self._online()
+        self.current = LiveModels(batch, online, confirmed_at_s)
 
     def _run(self) -> None:
         while not self._stop.wait(REFRESH_INTERVAL_S):
@@ -83,29 +88,39 @@ class ModelFeed:
         self.problems.pop("batch", None)
         return loaded
 
-    def _online(self) -> OnlineSnapshot | None:
-        present = self.current.online
+    def _online(self) -> tuple[OnlineSnapshot | None, float]:
+        """The latest snapshot, and when the learner confirmed it."""
+        present, confirmed_at_s = self.current.online, self.current.online_at_s
+        asked_at_s = time.monotonic()
         try:
-            content = self._connection.one("GET", f"model:online:{self.name}")
-        except RedisUnavailable as error:
-            self.problems["online"] = str(error)
-            return present
-        if content is None or content == self._snapshot:
-            self.problems.pop("online", None)
-            return present
-        try:
-            weights = OnlineWeights.from_json(content)
-        except InvalidWeights as error:
-            self.problems["online"] = str(error)
-            return present
-        if weights.definition_hash != self.definition_hash:
-            self.problems["online"] = (
-                f"the learner works on definition {weights.definition_hash}, the features are {self.definition_hash}"
+            content, left_ms = self._connection.call(
+                [("GET", f"model:online:{self.name}"), ("PTTL", alive_key(self.name))]
             )
-            return present
-        self._snapshot = content
+            if error := next((reply for reply in (content, left_ms) if isinstance(reply, RedisError)), None):
+                raise error
+        except (RedisUnavailable, RedisError) as error:
+            self.problems["online"] = str(error)
+            return present, confirmed_at_s
+        if content is not None and content != self._snapshot:
+            try:
+                weights = OnlineWeights.from_json(content)
+            except InvalidWeights as error:
+                self.problems["online"] = str(error)
+                return present, confirmed_at_s
+            if weights.definition_hash != self.definition_hash:
+                self.problems["online"] = (
+                    f"the learner works on definition {weights.definition_hash}, "
+                    f"the features are {self.definition_hash}"
+                )
+                return present, confirmed_at_s
+            self._snapshot = content
+            present = OnlineSnapshot(weights)
         self.problems.pop("online", None)
-        return OnlineSnapshot(weights)
+        # What is left until the sign of life expires tells its age by Redis's clock: no two clocks need agree. A reply
+        # below 0 means that there is none; then the last one goes on growing old.
+        if left_ms >= 0:
+            confirmed_at_s = max(confirmed_at_s, asked_at_s - (ALIVE_EXPIRY_MS - left_ms) / 1000)
+        return present, confirmed_at_s
 
 
 def registry_of(home: Path) -> Registry:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,8 @@ from stream.connection import RedisError, RedisUnavailable
 from stream.records import Decision, Event, InvalidRecord, Label, MemberScore, Transaction, decode
 
 DEFAULT_DEADLINE_MS = 50.0
+SPOOL_LIMIT = 10_000
+SPOOL_BATCH = 20
 PRIOR_SCORE = 0.01
 """What is answered when no model can be heard: the base rate, flagged as degraded."""
 
@@ -77,13 +81,15 @@ class Scorer:
         self.policy = policy
         self.rules = rules
         self.clock = clock
+        self.spool: deque[tuple[Any, list[EntityRef], Decision]] = deque(maxlen=SPOOL_LIMIT)
         self._catalogue = use_case.features.catalogue()
 
     def score(self, record: Any, deadline_ms: float = DEFAULT_DEADLINE_MS) -> Decision:
         """The decision on a record, the same one for every retry of the same event.
 
-        Within the deadline it answers with what there is; `degraded` says what was missing. A degraded answer given
-        while Redis is away is not recorded (`degraded` has `not recorded`): send the event again to have it counted.
+        Within the deadline it answers with what there is; `degraded` says what was missing. An answer given while Redis
+        is away or late is `not recorded yet`: it is kept in memory (the newest `SPOOL_LIMIT`) and recorded when Redis is
+        back, or lost with this process; a sender who must be sure sends the event again later.
 
         Raises
         ------
@@ -228,15 +234,36 @@ class Scorer:
 
     def _record(self, decision: Decision, refs: list[EntityRef], deadline: float) -> Decision:
         if "online store" in decision.degraded:
-            decision.degraded.append("not recorded")
-            return decision
+            return self._put_off(decision, refs)
         left_ms = max(1.0, (deadline - time.perf_counter()) * 1000)
         try:
             reply = self.ledger.commit(decision.record, refs, decision, left_ms)
         except (RedisUnavailable, RedisError):
-            decision.degraded.append("not recorded")
-            return decision
+            return self._put_off(decision, refs)
+        if self.spool:
+            self.record_spooled(left_ms)
         return decision if isinstance(reply, int) else self._earlier(decision.record, reply)
+
+    def _put_off(self, decision: Decision, refs: list[EntityRef]) -> Decision:
+        decision.degraded.append("not recorded yet")
+        self.spool.append((decision.record, refs, decision))
+        return decision
+
+    def record_spooled(self, timeout_ms: float) -> int:
+        """Record what was answered while Redis was away, some of it; how many answers still wait.
+
+        A commit that was late, not lost, is found and left as it is: recording twice is recording once.
+        """
+        batch = list(islice(self.spool, SPOOL_BATCH))
+        try:
+            replies = self.ledger.connection.call([self.ledger.command(*one) for one in batch], timeout_ms)
+        except RedisUnavailable:
+            return len(self.spool)
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                break
+            self.spool.popleft()
+        return len(self.spool)
 
 
 def view_reads(

@@ -22,7 +22,8 @@ def take_in(polled: Mapping[Partition, Sequence[Entry]], offset_of: Callable[[Pa
     """Decode what lies at or after each partition's own offset.
 
     Partitions are taken by topic and number, so that the same entries always come in the same order. A record that
-    cannot be read becomes a dead letter whose id is its place: appended twice, it is still one.
+    cannot be read, or is on the other's topic (a label there would have no place in the one order of labels), becomes a
+    dead letter whose id is its place: appended twice, it is still one.
     """
     intake = Intake([], [], [], {})
     for partition in sorted(polled):
@@ -36,11 +37,10 @@ def take_in(polled: Mapping[Partition, Sequence[Entry]], offset_of: Callable[[Pa
 
 def _sort_in(intake: Intake, partition: Partition, entry: Entry) -> None:
     try:
-        match decode(entry.value, Decision | Label):
-            case Decision() as decision:
-                intake.decisions.append(decision)
-            case Label() as label:
-                intake.labels.append(label)
+        if partition.topic == Label.topic:
+            intake.labels.append(decode(entry.value, Label))
+        else:
+            intake.decisions.append(decode(entry.value, Decision))
     except InvalidRecord as error:
         letter = DeadLetter(
             event_id=f"learner/{partition.topic}/{partition.number}/{entry.offset}",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from operator import itemgetter
 
 import msgspec
 import numpy as np
 
 from models.contract import Vector
 from models.online import OnlineLearner
-from models.snapshot import OnlineWeights
+from models.snapshot import InvalidWeights, OnlineWeights
 from stream.log import Partition
 from stream.records import Decision, Label, micros
 from training.intake import Intake
@@ -18,6 +20,9 @@ from training.learner_store import LabelledScore, LearnerStore, LoggedDecision
 from training.metrics import DelayedMetrics
 
 ENSEMBLE = "ensemble"
+TAKEN_AT_ONCE = 1000
+
+_log = logging.getLogger(__name__)
 
 
 class DelayedLearner:
@@ -25,6 +30,12 @@ class DelayedLearner:
 
     All that one `apply` causes is one transaction of the store. After an exception the memory is read back from it, so
     that the two never differ; apply the same records again. Not safe under concurrent use.
+
+    What it learns does not depend on how decisions were batched or which partition they came from. Labels are learned
+    in the order in which they are given. Before each, the scaler sees the decisions whose event times are at or before
+    the label's `labelled_at` and which it has not seen, by event time and then event id; one that comes in after such a
+    label is seen at the next. Two things can make a difference: a label before its decision waits and is settled when
+    the decision comes, out of its turn; and what the `bounds` let go is not there to be seen or learned.
 
     A reversal corrects the metrics, and the new verdict is learned once; the step that the first one caused is not
     taken back, since a gradient step has no inverse once others followed. `unknown` is counted and changes no verdict.
@@ -106,6 +117,7 @@ class DelayedLearner:
         self._model = OnlineLearner.from_weights(self._matching(weights))
         self._counters = Counters() if counters is None else msgspec.json.decode(counters, type=Counters)
         self._offsets = self._store.offsets()
+        self._unobserved_us = self._store.oldest_unobserved_us()
         self._metrics: dict[str, DelayedMetrics] = {}
         for labelled in self._store.labelled():
             self._measure(labelled)
@@ -113,7 +125,11 @@ class DelayedLearner:
     def _matching(self, stored: bytes | None) -> OnlineWeights:
         if stored is None:
             return self._beginning
-        weights = OnlineWeights.from_json(stored)
+        try:
+            weights = OnlineWeights.from_json(stored)
+        except InvalidWeights as error:
+            _log.warning("the learner begins anew, since the file's weights are of another kind: %s", error)
+            return self._beginning
         same = all(
             getattr(weights, field) == getattr(self._beginning, field)
             for field in ("name", "base_version", "definition_hash", "feature_names", "settings")
@@ -121,8 +137,8 @@ class DelayedLearner:
         return weights if same else self._beginning
 
     def _keep(self, decisions: Iterable[Decision]) -> list[Label]:
-        """Keep the decisions and let the scaler see them; gives the labels that have been waiting for them."""
-        early: list[Label] = []
+        """Keep the decisions; gives the labels that have been waiting for them, in the order in which those came."""
+        early: list[tuple[int, Label]] = []
         for decision in decisions:
             if decision.use_case != self._use_case:
                 continue
@@ -137,12 +153,12 @@ class DelayedLearner:
                 continue
             self._counters.kept_decisions = arrival
             self._counters.waiting += 1
-            if self._is_ours(decision.definition_hash, vector):
-                self._model.observe(vector)
+            if self._unobserved_us is None or at_us < self._unobserved_us:
+                self._unobserved_us = at_us
             labels = self._store.take_early(event_id)
             self._counters.early -= len(labels)
             early += labels
-        return early
+        return [label for _, label in sorted(early, key=itemgetter(0))]
 
     def _settle(self, label: Label) -> None:
         decision = self._store.decision(label.event_id)
@@ -169,7 +185,18 @@ class DelayedLearner:
         else:
             self._counters.reversed += 1
         self._store.set_verdict(label.event_id, label.label, at_us)
+        self._observe(at_us)
         self._learn(decision, is_fraud=label.label == "fraud")
+
+    def _observe(self, up_to_us: int) -> None:
+        """Let the scaler see what had happened by then. Most labels find nothing new, and ask the store for nothing."""
+        if self._unobserved_us is None or self._unobserved_us > up_to_us:
+            return
+        while taken := self._store.take_unobserved(up_to_us, TAKEN_AT_ONCE):
+            for seen in taken:
+                if self._is_ours(seen.definition_hash, seen.vector):
+                    self._model.observe(seen.vector)
+        self._unobserved_us = self._store.oldest_unobserved_us()
 
     def _learn(self, decision: LoggedDecision, is_fraud: bool) -> None:
         # 1. Measure what was said.  2. Learn.  Reversed, the score would be judged by a model that saw the answer;

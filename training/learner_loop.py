@@ -1,4 +1,8 @@
-"""The learner as a consumer of the log: polls decisions and labels until it is told to stop."""
+"""The learner as a consumer of the log: polls decisions and labels until it is told to stop.
+
+What it learns follows from the log alone, not from how it was polled: before labels are learned, every decision that
+was in the log when they were read is in the learner's file.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from threading import Event
 from typing import NamedTuple
@@ -20,7 +24,7 @@ from training.learner_store import StateMoved
 from training.publisher import Publisher
 
 GROUP = "learner"
-TOPICS = (Label.topic, Decision.topic)  # labels are read first, so that their decisions are in the log by then
+TOPICS = (Label.topic, Decision.topic)
 
 _RETRYABLE = (LogUnavailable, LogFull, StateMoved, sqlite3.OperationalError)
 _log = logging.getLogger(__name__)
@@ -71,18 +75,22 @@ def learn_forever(
     poll_timeout_ms: int = 500,
     publish_interval_s: float = 1.0,
     report_interval_s: float = 10.0,
+    heartbeat_interval_s: float = 2.0,
     retry_s: float = 1.0,
 ) -> None:
     """Learn until `stop` is set; then leave the group within about one poll.
 
     `publish` is sent the weights after labels were learned, at most once in `publish_interval_s`; and the numbers after
-    anything came, at most once in `report_interval_s` (they sort up to 100,000 scores of each member: 0.4 s).
+    anything came, at most once in `report_interval_s` (they sort up to 100,000 scores of each member: 0.4 s). A sign of
+    life goes out every `heartbeat_interval_s`, news or not, while the log is read: a learner that hangs, waits for its
+    disk or catches up with a long log sends none.
 
     A log, a disk or a Redis that fails for a while is waited for, with everything unread as it was. Run one learner for
     one file; a second on the same file is noticed and both go on from what the file says.
     """
     weights = BoundedSending(lambda: publish.send_weights(learner.weights()), publish_interval_s)
     numbers = BoundedSending(lambda: publish.send_report(learner.report()), report_interval_s)
+    alive = BoundedSending(publish.send_heartbeat, heartbeat_interval_s)
     while not stop.is_set():
         try:
             catch_up(learner, log, stop, poll_limit)
@@ -91,6 +99,7 @@ def learn_forever(
                     cycle = learn_once(learner, log, consumer, poll_limit, poll_timeout_ms)
                     weights.offer(cycle.learned)
                     numbers.offer(cycle.entries > 0)
+                    alive.offer(True)  # after the weights: fresh weights are there when it says that they are
         except _RETRYABLE as error:
             # A new consumer, since this one is past entries that were polled but not applied.
             _log.warning("the learner waits %g s and goes on from its file: %s", retry_s, error)
@@ -98,11 +107,20 @@ def learn_forever(
 
 
 def learn_once(learner: DelayedLearner, log: Log, consumer: Consumer, poll_limit: int, poll_timeout_ms: int) -> Cycle:
-    """One poll and all that it causes, in this order: dead letters, one transaction, offsets."""
+    """One poll and all that it causes, in this order: decisions, labels, offsets."""
     polled = consumer.poll(poll_limit, poll_timeout_ms)
     if not polled:
         return Cycle(0, False)
-    learned = _apply(learner, log, polled)
+    labels = {part: entries for part, entries in polled.items() if part.topic == Label.topic}
+    decisions = {part: entries for part, entries in polled.items() if part.topic != Label.topic}
+    learned = False
+    # 1. Decisions.  2. Labels, with whatever decisions the log had before them: reversed, or with the polled ones only,
+    # what the scaler has seen at a label, and whether the label is early, would hang on where a poll happened to end.
+    if decisions:
+        learned = _apply(learner, log, decisions)
+    if labels:
+        learned |= _read_all(learner, log, _ends(log, Decision.topic), poll_limit)
+        learned |= _apply(learner, log, labels)
     # 3. Tell the log, last: entries that come again because this did not happen lie below the learner's own offsets.
     consumer.commit({part: learner.offset(log.name, part) for part in polled})
     return Cycle(sum(map(len, polled.values())), learned)
@@ -111,20 +129,34 @@ def learn_once(learner: DelayedLearner, log: Log, consumer: Consumer, poll_limit
 def catch_up(learner: DelayedLearner, log: Log, stop: Event, limit: int) -> None:
     """Read what the group has committed but the learner's file does not have (it was restored, moved or is new).
 
-    Offsets beyond the end mean that the log was emptied: the learner goes on from its oldest entry.
+    All decisions first, up to the end of the log; then labels. Offsets beyond the end mean that the log was emptied:
+    the learner goes on from its oldest entry.
     """
-    goals: dict[Partition, int] = {}
     for topic in TOPICS:
-        for partition in (Partition(topic, number) for number in range(log.partitions(topic))):
-            goals[partition] = log.committed(GROUP, partition)
-            if learner.offset(log.name, partition) > log.end(partition):
+        for partition, end in _ends(log, topic).items():
+            if learner.offset(log.name, partition) > end:
                 learner.rewind(log.name, partition)
-    while not stop.is_set():
+    _read_all(learner, log, _ends(log, Decision.topic), limit, stop)
+    committed = {part: log.committed(GROUP, part) for part in _ends(log, Label.topic)}
+    _read_all(learner, log, committed, limit, stop)
+
+
+def _ends(log: Log, topic: str) -> dict[Partition, int]:
+    return {part: log.end(part) for part in (Partition(topic, number) for number in range(log.partitions(topic)))}
+
+
+def _read_all(
+    learner: DelayedLearner, log: Log, goals: Mapping[Partition, int], limit: int, stop: Event | None = None
+) -> bool:
+    """Apply what lies between the learner's offsets and these, some entries of each partition at a time."""
+    learned = False
+    while stop is None or not stop.is_set():
         missed = {part: _missed(learner, log, part, goal, limit) for part, goal in goals.items()}
         missed = {part: entries for part, entries in missed.items() if entries}
         if not missed:
-            return
-        _apply(learner, log, missed)
+            break
+        learned |= _apply(learner, log, missed)
+    return learned
 
 
 def _missed(learner: DelayedLearner, log: Log, partition: Partition, goal: int, limit: int) -> list[Entry]:
@@ -132,7 +164,7 @@ def _missed(learner: DelayedLearner, log: Log, partition: Partition, goal: int, 
     return [entry for entry in log.read(partition, start, limit) if entry.offset < goal] if start < goal else []
 
 
-def _apply(learner: DelayedLearner, log: Log, polled: dict[Partition, list[Entry]]) -> bool:
+def _apply(learner: DelayedLearner, log: Log, polled: Mapping[Partition, Sequence[Entry]]) -> bool:
     intake = take_in(polled, lambda partition: learner.offset(log.name, partition))
     # 1. Dead letters: repeated, they are the same letters; reversed with 2, a crash between would lose them.
     if intake.refused:

@@ -27,6 +27,9 @@ CREATE TABLE IF NOT EXISTS decisions (
 );
 CREATE INDEX IF NOT EXISTS decisions_by_time ON decisions (event_time_us);
 CREATE INDEX IF NOT EXISTS decisions_by_arrival ON decisions (arrival);
+CREATE TABLE IF NOT EXISTS unobserved (
+    event_time_us INTEGER NOT NULL, event_id TEXT NOT NULL, PRIMARY KEY (event_time_us, event_id)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS applied (
     identity TEXT PRIMARY KEY, event_id TEXT NOT NULL REFERENCES decisions ON DELETE CASCADE
 );
@@ -65,6 +68,13 @@ class LoggedDecision(NamedTuple):
     scores: Scores
     verdict: Verdict | None
     labelled_at_us: int | None
+
+
+class Observation(NamedTuple):
+    """What the scaler sees of a decision."""
+
+    definition_hash: str
+    vector: Vector
 
 
 class LabelledScore(NamedTuple):
@@ -106,10 +116,30 @@ class LearnerStore:
     def add_decision(
         self, event_id: str, arrival: int, event_time_us: int, definition_hash: str, vector: Vector, scores: Scores
     ) -> bool:
-        """Keep a decision; False (and nothing changed) if this event's is there already."""
+        """Keep a decision, not observed yet; False (and nothing changed) if this event's is there already."""
         row = (event_id, arrival, event_time_us, definition_hash, vector.tobytes(), msgspec.json.encode(scores))
         done = self._db.execute("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)", row)
-        return done.rowcount == 1
+        if done.rowcount != 1:
+            return False
+        self._db.execute("INSERT INTO unobserved VALUES (?, ?)", (event_time_us, event_id))
+        return True
+
+    def take_unobserved(self, up_to_us: int, limit: int) -> list[Observation]:
+        """The first `limit` decisions not observed yet, by event time up to this and then id; from now on they are."""
+        rows = self._db.execute(
+            "SELECT event_time_us, event_id, d.definition_hash, d.vector"
+            " FROM (SELECT event_time_us AS at_us, event_id FROM unobserved WHERE event_time_us <= ?"
+            " ORDER BY event_time_us, event_id LIMIT ?) JOIN decisions d USING (event_id) ORDER BY at_us, event_id",
+            (up_to_us, limit),
+        ).fetchall()
+        if rows:
+            self._db.execute("DELETE FROM unobserved WHERE (event_time_us, event_id) <= (?, ?)", rows[-1][:2])
+        return [Observation(row[2], np.frombuffer(row[3], dtype=np.float64)) for row in rows]
+
+    def oldest_unobserved_us(self) -> int | None:
+        """The first event time among the decisions not observed yet."""
+        oldest: int | None = self._db.execute("SELECT min(event_time_us) FROM unobserved").fetchone()[0]
+        return oldest
 
     def decision(self, event_id: str) -> LoggedDecision | None:
         """The decision on an event, if it is kept."""
@@ -132,11 +162,12 @@ class LearnerStore:
 
     def drop_decisions(self, older_than_us: int, up_to_arrival: int) -> int:
         """Forget decisions, with the labels applied to them; gives how many of them were still waiting."""
-        gone = "event_time_us < ? OR arrival <= ?"
-        bounds = (older_than_us, up_to_arrival)
-        waiting = self._db.execute(f"DELETE FROM decisions WHERE ({gone}) AND verdict IS NULL", bounds).rowcount
-        self._db.execute(f"DELETE FROM decisions WHERE {gone}", bounds)
-        return waiting
+        dropped = self._db.execute(
+            "DELETE FROM decisions WHERE event_time_us < ? OR arrival <= ? RETURNING event_time_us, event_id, verdict",
+            (older_than_us, up_to_arrival),
+        ).fetchall()
+        self._db.executemany("DELETE FROM unobserved WHERE event_time_us = ? AND event_id = ?", [r[:2] for r in dropped])
+        return sum(verdict is None for *_, verdict in dropped)
 
     # Labels
 
@@ -150,12 +181,13 @@ class LearnerStore:
         row = (label.identity, arrival, label.event_id, encode(label))
         return self._db.execute("INSERT OR IGNORE INTO early VALUES (?, ?, ?, ?)", row).rowcount == 1
 
-    def take_early(self, event_id: str) -> list[Label]:
-        """The labels that came before this event's decision, in the order they came; they are kept no longer."""
-        rows = self._db.execute("SELECT label FROM early WHERE event_id = ? ORDER BY arrival", (event_id,)).fetchall()
+    def take_early(self, event_id: str) -> list[tuple[int, Label]]:
+        """The labels that came before this event's decision, by arrival; they are kept no longer."""
+        chosen = "SELECT arrival, label FROM early WHERE event_id = ? ORDER BY arrival"
+        rows = self._db.execute(chosen, (event_id,)).fetchall()
         if rows:
             self._db.execute("DELETE FROM early WHERE event_id = ?", (event_id,))
-        return [decode(row[0], Label) for row in rows]
+        return [(arrival, decode(label, Label)) for arrival, label in rows]
 
     def drop_early(self, up_to_arrival: int) -> int:
         """Forget the early labels that came first; gives how many."""

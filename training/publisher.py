@@ -1,12 +1,13 @@
-"""Where scorers and the dashboard find what the learner knows: two keys in Redis."""
+"""Where scorers and the dashboard find what the learner knows, and that it is there: three keys in Redis."""
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 import msgspec
 
-from models.snapshot import OnlineWeights
+from models.snapshot import ALIVE_EXPIRY_MS, OnlineWeights, alive_key
 from stream.connection import RedisConnection
 from training.learner_report import LearnerReport
 
@@ -30,6 +31,9 @@ class Publisher(Protocol):
     def send_report(self, report: LearnerReport) -> None:
         """Let the dashboard have these numbers."""
 
+    def send_heartbeat(self) -> None:
+        """Let scorers know that the weights they have are the latest there are."""
+
 
 class RedisPublisher:
     """Writes the weights and the report of one use case's learner; each key changes as a whole.
@@ -48,3 +52,7 @@ class RedisPublisher:
     def send_report(self, report: LearnerReport) -> None:
         """Set `metrics_key(name)`."""
         self._connection.one("SET", metrics_key(self._name), msgspec.json.encode(report))
+
+    def send_heartbeat(self) -> None:
+        """Set `alive_key(name)` to the time in seconds since 1970, for people; readers go by its expiry."""
+        self._connection.one("SET", alive_key(self._name), f"{time.time():.3f}", "PX", ALIVE_EXPIRY_MS)

@@ -134,7 +134,7 @@ def test_both_flagged_and_exact_windows_occur() -> None:
     records = busy(1, 3000)
     history = folded(CARD, records)
     flagged, exact = check_read(history, records, history.newest_us)
-    assert flagged > 5
+    assert flagged > 3
     assert exact > 5
 
 
@@ -247,7 +247,7 @@ def test_a_member_seen_again_after_a_delayed_window_flags_it() -> None:
 
 def test_previous_and_since_last_inside_a_merged_row_are_flagged() -> None:
     history = folded(CARD, [payment(i, T0_US + i * MINUTE) for i in range(400)])
-    first, last = next(span for span in spans(history).tolist()[1:] if span[0] < span[1])
+    _, last = next(span for span in spans(history).tolist()[1:] if span[0] < span[1])
     values, flagged = SCAN.read(history, last - 1)
     assert {"card_since_last", "card_previous_amount"} <= set(flagged)
     assert not isnan(values[CARD.names.index("card_previous_amount")])

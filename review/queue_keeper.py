@@ -1,0 +1,156 @@
+"""The review room as a consumer of the log: decisions become cases and verdicts leave as labels until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from threading import Event
+from typing import NamedTuple
+
+from review.case_store import CaseStore, Taken
+from stream.log import Consumer, Entry, Log, LogFull, LogUnavailable, Message, Partition
+from stream.records import DeadLetter, Decision, InvalidRecord, decode, encode
+
+GROUP = "review"
+TOPIC = Decision.topic
+FORWARD_LIMIT = 1000
+FIRST_PAUSE_S = 0.1
+
+_RETRYABLE = (LogUnavailable, LogFull, sqlite3.OperationalError)
+_log = logging.getLogger(__name__)
+
+
+class Cycle(NamedTuple):
+    """What one poll came to."""
+
+    entries: int = 0
+    taken: Taken = Taken()
+    labels_sent: int = 0
+
+
+def keep_forever(
+    store: CaseStore,
+    log: Log,
+    stop: Event,
+    *,
+    poll_limit: int = 1000,
+    poll_timeout_ms: int = 500,
+    pause_limit_s: float = 5.0,
+    on_cycle: Callable[[Cycle], None] = lambda cycle: None,
+) -> None:
+    """Keep the queue until `stop` is set; then leave the group within about one poll.
+
+    A log or a disk that fails for a while is waited for, with everything unread as it was. A verdict leaves as labels
+    within about `poll_timeout_ms`. Several keepers may share one file on one machine: they share the partitions.
+    """
+    pause_s = FIRST_PAUSE_S
+    while not stop.is_set():
+        try:
+            catch_up(store, log, stop, poll_limit)
+            with closing(log.consumer(GROUP, [TOPIC])) as consumer:
+                while not stop.is_set():
+                    cycle = keep_once(store, log, consumer, poll_limit, poll_timeout_ms)
+                    pause_s = FIRST_PAUSE_S
+                    if cycle.entries or cycle.labels_sent:
+                        on_cycle(cycle)
+        except _RETRYABLE as error:
+            # A new consumer, since this one may be past entries that were polled but not taken in.
+            _log.warning("review: %s; trying again in %.1f s", error, pause_s)
+            stop.wait(pause_s)
+            pause_s = min(pause_s * 2, pause_limit_s)
+
+
+def keep_once(store: CaseStore, log: Log, consumer: Consumer, poll_limit: int, poll_timeout_ms: int) -> Cycle:
+    """One poll and all that it causes, in this order.
+
+    1. Dead letters.  2. Cases and offsets, one transaction.  3. Commit the offsets.  4. Forward labels.
+    A crash after 1 repeats letters with the same ids; after 2, entries that lie below the store's own offsets. Were 3
+    before 2, a crash between would lose the batch. 4 needs none of the others: it is tried whenever the log answers.
+    """
+    polled = consumer.poll(poll_limit, poll_timeout_ms)
+    taken = Taken()
+    if polled:
+        taken = _take_in(store, log, polled)
+        # 3.
+        consumer.commit({part: store.offset(log.name, part) for part in polled})
+    # 4.
+    return Cycle(sum(map(len, polled.values())), taken, forward_labels(store, log))
+
+
+def forward_labels(store: CaseStore, log: Log, limit: int = FORWARD_LIMIT) -> int:
+    """Move the labels in the outbox to the log, in order, and give how many went. Any process may, at any time.
+
+    1. Append.  2. Mark as sent.  Reversed, a crash between would lose them; as it is, a repeat is the same label.
+    Raises what `Log.append` raises; what was not marked goes with a later call.
+    """
+    sent = 0
+    while labels := store.unsent(limit):
+        # 1.
+        log.append([Message(label.topic, label.key, encode(label)) for label in labels])
+        # 2.
+        store.mark_sent(labels)
+        sent += len(labels)
+    return sent
+
+
+def catch_up(store: CaseStore, log: Log, stop: Event, limit: int) -> None:
+    """Read what the group has committed but the store does not have (it was restored, moved or is new).
+
+    Offsets beyond the end mean that the log was emptied: the store goes on from its oldest entry.
+    """
+    goals = {part: log.committed(GROUP, part) for part in _partitions(log)}
+    for part in goals:
+        if store.offset(log.name, part) > log.end(part):
+            store.rewind(log.name, part)
+    while not stop.is_set():
+        missed = {part: _missed(store, log, part, goal, limit) for part, goal in goals.items()}
+        missed = {part: entries for part, entries in missed.items() if entries}
+        if not missed:
+            return
+        _take_in(store, log, missed)
+
+
+def _partitions(log: Log) -> list[Partition]:
+    return [Partition(TOPIC, number) for number in range(log.partitions(TOPIC))]
+
+
+def _missed(store: CaseStore, log: Log, partition: Partition, goal: int, limit: int) -> list[Entry]:
+    start = store.offset(log.name, partition)
+    return [entry for entry in log.read(partition, start, limit) if entry.offset < goal] if start < goal else []
+
+
+def _take_in(store: CaseStore, log: Log, polled: Mapping[Partition, Sequence[Entry]]) -> Taken:
+    decisions: list[Decision] = []
+    refused: list[Message] = []
+    offsets: dict[tuple[str, Partition], int] = {}
+    # Sorted, so that the same entries always come in the same order.
+    for partition in sorted(polled):
+        start = store.offset(log.name, partition)
+        for entry in polled[partition]:
+            if entry.offset < start:
+                continue
+            try:
+                decisions.append(decode(entry.value, Decision))
+            except InvalidRecord as error:
+                letter = _dead_letter(partition, entry, error)
+                refused.append(Message(letter.topic, letter.key, encode(letter)))
+            offsets[log.name, partition] = entry.offset + 1
+    # 1.
+    if refused:
+        log.append(refused)
+    # 2.
+    return store.take_in(decisions, offsets)
+
+
+def _dead_letter(partition: Partition, entry: Entry, error: InvalidRecord) -> DeadLetter:
+    """Its id is its place: appended twice, it is still one."""
+    return DeadLetter(
+        event_id=f"{GROUP}/{partition.topic}/{partition.number}/{entry.offset}",
+        from_topic=partition.topic,
+        partition=partition.number,
+        offset=entry.offset,
+        reason=str(error),
+        payload=entry.value,
+    )

@@ -1,0 +1,343 @@
+"""The expression language: what it takes, what it refuses, and that both back ends mean the same."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import suppress
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from features.expression import FUNCTIONS, MAX_DEPTH, InvalidExpression, Kind, function, parse
+from features.view import field_kinds, field_sources
+from stream.records import Transaction, from_micros
+
+NAMES: dict[str, Kind] = {"a": "number", "b": "number", "amount": "number", "t": "text", "u": "text"}
+COLUMNS = {name: f'"{name}"' for name in NAMES}
+SOURCES = {name: f"v[{i}]" for i, name in enumerate(NAMES)}
+Row = tuple[float | None, float | None, float | None, str | None, str | None]
+
+
+def python(text: str, row: Row) -> Any:
+    values = [math.nan if value is None and i < 3 else value for i, value in enumerate(row)]
+    result = function("v", parse(text, NAMES).python(SOURCES))(values)
+    return None if isinstance(result, float) and math.isnan(result) else result
+
+
+def in_sql(connection: duckdb.DuckDBPyConnection, text: str, rows: list[Row]) -> list[Any]:
+    cells = ", ".join(["(?::DOUBLE, ?::DOUBLE, ?::DOUBLE, ?::VARCHAR, ?::VARCHAR)"] * len(rows))
+    query = f"SELECT {parse(text, NAMES).sql(COLUMNS)} FROM (VALUES {cells}) AS rows({', '.join(NAMES)})"
+    found = connection.execute(query, [value for row in rows for value in row]).fetchall()
+    return [value for (value,) in found]
+
+
+@pytest.fixture(scope="module")
+def connection() -> duckdb.DuckDBPyConnection:
+    opened = duckdb.connect()
+    opened.execute("SET threads = 1")
+    return opened
+
+
+def same(one: Any, other: Any) -> bool:
+    if one is None or other is None or isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-300)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a + b * 2", 7.0),
+        ("-a - -b", 2.0),
+        ("a / b", 1 / 3),
+        ("a > 0 and b > 3", False),
+        ("a > 0 or b > 3", True),
+        ("not a > 0", False),
+        ("0 < a <= 1 < b", True),
+        ("1 < a < b", False),
+        ("t == 'x'", True),
+        ("t != u", True),
+        ("t in ('x', 'z')", True),
+        ("t not in ['x', 'z']", False),
+        ("a in {1, 2}", True),
+        ("-a in (-1, 2)", True),
+        ("(a > 0) == True", True),
+        ("(a > 0) in (True,)", True),
+        ("abs(-b)", 3.0),
+        ("min(a, b) + max(a, b)", 4.0),
+        ("coalesce(amount, 5)", 5.0),
+        ("is_null(amount)", True),
+        ("sqrt(b * b)", 3.0),
+        ("log1p(0)", 0.0),
+        ("hour(3600000000 * 25)", 1.0),
+        ("hour(-1)", 23.0),
+        ("weekday(0)", 3.0),
+        ("weekday(-1)", 2.0),
+        ("distance_km(0, 0, 0, 180)", math.pi * 6371.0088),
+        ("t == 'it''s'", False),
+        ('t == "it\'s"', False),
+    ],
+)
+def test_what_an_expression_means(connection: duckdb.DuckDBPyConnection, text: str, expected: Any) -> None:
+    row: Row = (1.0, 3.0, None, "x", "y")
+    assert same(python(text, row), expected)
+    assert same(in_sql(connection, text, [row])[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("amount + 1", None),
+        ("amount > 1", False),
+        ("amount <= 1", False),
+        ("amount == amount", False),
+        ("amount != 1", False),
+        ("not amount > 1", True),
+        ("amount in (1, 2)", False),
+        ("amount not in (1, 2)", False),
+        ("t == 'x'", False),
+        ("t != 'x'", False),
+        ("t == u", False),
+        ("t != u", False),
+        ("t not in ('x',)", False),
+        ("1 / (a - a)", None),
+        ("0 / 0", None),
+        ("min(amount, 1)", None),
+        ("max(1, amount)", None),
+        ("abs(amount)", None),
+        ("sqrt(-1)", None),
+        ("log1p(-1)", None),
+        ("log1p(amount)", None),
+        ("hour(amount)", None),
+        ("distance_km(1, 2, amount, 4)", None),
+        ("distance_km(amount, 2, 3, 4)", None),
+        ("distance_km(1, 2, 3, amount)", None),
+        ("distance_km(1, 2, 91, 4)", None),
+        ("coalesce(amount, amount)", None),
+        ("1e300 * 1e300 - 1e300 * 1e300", None),
+        ("1e300 * 1e300 * 0", None),
+        ("1e300 * 1e300 > 1e300 * 1e300 - 1e300 * 1e300", False),
+        ("1e300 * 1e300 > 1e300", True),
+    ],
+)
+def test_null_has_one_meaning(connection: duckdb.DuckDBPyConnection, text: str, expected: Any) -> None:
+    row: Row = (1.0, 3.0, None, None, None)
+    assert python(text, row) is expected
+    assert in_sql(connection, text, [row])[0] is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        ("amont > 3", 0, "there is no 'amont'; did you mean 'amount'"),
+        ("a > amont", 4, "did you mean 'amount'"),
+        ("t == 'é' and amont > 3", 13, "did you mean 'amount'"),
+        ("a > ", 3, "not understood"),
+        ("a > 'x'", 4, "this is a text; a number is needed"),
+        ("t > u", 0, "a text is compared with == or != only"),
+        ("a and b", 0, "this is a number; a boolean is needed"),
+        ("not a", 4, "a boolean is needed"),
+        ("a + t", 4, "a number is needed"),
+        ("a in b", 5, "comes a list"),
+        ("a in ()", 5, "comes a list"),
+        ("a in (1, b)", 9, "a list holds numbers or texts"),
+        ("a in (1, 'x')", 9, "a number is needed"),
+        ("a in (1, 2) in (True,)", 0, "stands alone"),
+        ("1 in (1, 2) == 3", 0, "stands alone"),
+        ("a is 1", 0, "compare with"),
+        ("sqr(a)", 0, "did you mean 'sqrt'"),
+        ("xyzzy(a)", 0, "there are abs"),
+        ("min(a)", 0, "min takes 2 arguments, not 1"),
+        ("min(a, b=1)", 0, "not part of the language"),
+        ("min(*a)", 0, "min takes 2 arguments, not 1"),
+        ("min(a, *b)", 7, "not part of the language"),
+        ("abs", 0, "'abs' is a function; write abs"),
+        ("", 0, "not understood"),
+    ],
+)
+def test_an_error_points_at_the_character(text: str, column: int, message: str) -> None:
+    with pytest.raises(InvalidExpression, match=message) as caught:
+        parse(text, NAMES)
+    assert caught.value.column == column
+    assert str(caught.value).splitlines()[2] == "  " + " " * column + "^"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 300 + "a" + ")" * 300,
+        "-" * 1999 + "a",
+        "not " * 490 + "a > 1",
+        "[" * 1000,
+        "9" * 1999,
+        "1e999",
+        "1j",
+        "a ** 9",
+        "a % 2",
+        "a // 2",
+        "a @ b",
+        "a | b",
+        "~a",
+        "+a",
+        "'x' * 9999999",
+        "None",
+        "...",
+        "b'x'",
+        "lambda: a",
+        "(lambda: a)()",
+        "a.real",
+        "t.join",
+        "a.__class__.__mro__",
+        "().__class__",
+        "t[0]",
+        "f'{a}'",
+        "f'{__import__(\"os\")}' == t",
+        "(x := a) > 1",
+        "a if a > 1 else b",
+        "[x for x in (1, 2)]",
+        "{1: 2}",
+        "await a",
+        "(yield)",
+        "__import__('os')",
+        "exec('1')",
+        "getattr(a, 'real')",
+        "a\x00",
+        "a\n+ b",
+        "a;b",
+        "a = 1",
+        "import os",
+        "a > 1 # \x07",
+        "\ud800",
+        "\u202ea > 1",
+        "a" * 100_000,
+        "a > 1 and " * 20_000 + "a > 1",
+        "min(a, " * 39 + "a" + ")" * 39,
+        "distance_km(1, 1, 1, " * 20 + "1" + ")" * 20,
+        "True == (" * 38 + "a > 1" + ") == True" * 38,
+    ],
+)
+def test_hostile_texts_are_refused_at_once(text: str) -> None:
+    started = time.perf_counter()
+    with pytest.raises(InvalidExpression):
+        parse(text, NAMES)
+    assert time.perf_counter() - started < 0.5
+
+
+def test_what_is_allowed_stays_small_when_it_is_compiled() -> None:
+    text = "(" * 38 + "a > 1" + ") not in (True, False)" * 38
+    expression = parse(text, NAMES)
+    assert len(expression.python(SOURCES)) < 10 * len(text)
+    assert len(expression.sql(COLUMNS)) < 10 * len(text)
+    nested = parse("min(a, " * 9 + "a" + ")" * 9, NAMES)
+    assert len(nested.sql(COLUMNS)) < 100_000
+
+
+def test_nesting_has_a_limit() -> None:
+    parse("-" * (MAX_DEPTH - 1) + "a", NAMES)
+    with pytest.raises(InvalidExpression, match="nested deeper"):
+        parse("-" * (MAX_DEPTH + 1) + "a", NAMES)
+
+
+def test_text_cannot_leave_its_quotes_in_sql(connection: duckdb.DuckDBPyConnection) -> None:
+    text = "t == \"' OR TRUE OR '\""
+    assert in_sql(connection, text, [(None, None, None, "x", None)]) == [False]
+    assert in_sql(connection, text, [(None, None, None, "' OR TRUE OR '", None)]) == [True]
+
+
+def test_expect_says_which_kind_is_needed() -> None:
+    with pytest.raises(InvalidExpression, match="this gives a number; a boolean is needed here"):
+        parse("a + 1", NAMES, "boolean")
+    assert parse("a + amount", NAMES, "number").names == {"a", "amount"}
+
+
+def test_times_of_records_are_floats_without_overflow() -> None:
+    record = Transaction(event_id="e", event_timestamp=from_micros(10**15), card_id="c", merchant_id="m", amount=1.0)
+    product = " * ".join(["event_timestamp"] * 30)
+    text = parse(f"{product} / 2.5", field_kinds(Transaction)).python(field_sources(Transaction, "r"))
+    assert function("r", text)(record) == math.inf
+    text = parse("hour(event_timestamp)", field_kinds(Transaction)).python(field_sources(Transaction, "r"))
+    assert function("r", text)(record) == 1
+    text = parse("is_null(latitude)", field_kinds(Transaction)).python(field_sources(Transaction, "r"))
+    assert function("r", text)(record) is True
+
+
+NUMBERS = st.one_of(
+    st.sampled_from([0.0, 1.0, -1.0, 0.1, 90.0, 1e-20, 1e15, 1e300, 1.7e15]),
+    st.floats(-1e6, 1e6, allow_subnormal=False),
+    st.floats(-1e300, 1e300, allow_subnormal=False),
+)
+TEXTS = st.sampled_from(["x", "y", "it's", "", "é"])
+
+
+def called(name: str, inner: st.SearchStrategy[str], arguments: int) -> st.SearchStrategy[str]:
+    return st.tuples(*[inner] * arguments).map(lambda texts: f"{name}({', '.join(texts)})")
+
+
+def number_texts(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    calls = [called(name, inner, len(known.takes)) for name, known in FUNCTIONS.items() if known.gives == "number"]
+    sums = st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda parts: f"({' '.join(parts)})")
+    return st.one_of(sums, *calls, inner.map(lambda text: f"-{text}"))
+
+
+def literal(number: float) -> str:
+    return repr(abs(number))
+
+
+LEAVES = st.one_of(st.sampled_from(["a", "b", "amount"]), NUMBERS.map(literal))
+NUMBER = st.recursive(LEAVES, number_texts, max_leaves=6)
+SIGNED = NUMBERS.map(repr)
+
+
+def listed(items: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.lists(items, min_size=1, max_size=3).map(lambda texts: f"({', '.join(texts)},)")
+
+
+COMPARISONS = st.one_of(
+    st.tuples(NUMBER, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), NUMBER).map(" ".join),
+    st.tuples(NUMBER, st.just("<"), NUMBER, st.just("!="), NUMBER).map(" ".join),
+    st.tuples(NUMBER, st.sampled_from(["in", "not in"]), listed(SIGNED)).map(" ".join),
+    st.tuples(st.sampled_from("tu"), st.sampled_from(["in", "not in"]), listed(TEXTS.map(repr))).map(" ".join),
+    st.tuples(st.sampled_from("tu"), st.sampled_from(["==", "!="]), st.one_of(st.just("u"), TEXTS.map(repr))).map(
+        " ".join
+    ),
+    NUMBER.map(lambda text: f"is_null({text})"),
+    st.sampled_from(["True", "False"]),
+)
+
+
+def boolean_texts(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    pair = st.tuples(inner, st.sampled_from(["and", "or", "==", "!="]), inner)
+    return st.one_of(
+        pair.map(lambda parts: f"(({parts[0]}) {parts[1]} ({parts[2]}))"),
+        inner.map(lambda text: f"(not ({text}))"),
+        inner.map(lambda text: f"(({text}) not in (True,))"),
+    )
+
+
+BOOLEAN = st.recursive(COMPARISONS, boolean_texts, max_leaves=4)
+NULLABLE = st.one_of(st.none(), NUMBERS)
+ROWS = st.lists(st.tuples(NULLABLE, NULLABLE, NULLABLE, st.none() | TEXTS, st.none() | TEXTS), min_size=1, max_size=6)
+
+
+@settings(max_examples=400, deadline=None)
+@given(text=st.one_of(NUMBER, BOOLEAN), rows=ROWS)
+@example(text="1 / a * 0", rows=[(1e-300, None, None, None, None)])
+@example(text="hour(a) == 23", rows=[(-1.0, None, None, None, None)])
+def test_python_and_sql_agree(connection: duckdb.DuckDBPyConnection, text: str, rows: list[Row]) -> None:
+    try:
+        parse(text, NAMES)
+    except InvalidExpression as error:
+        assert "too large" in str(error) or "at most" in str(error)
+        return
+    for row, other in zip(rows, in_sql(connection, text, rows), strict=True):
+        assert same(python(text, row), other), (text, row, python(text, row), other)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_an_expression_or_an_invalid_one(text: str) -> None:
+    with suppress(InvalidExpression):
+        function("v", parse(text, NAMES).python(SOURCES))
