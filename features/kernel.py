@@ -67,7 +67,7 @@ _insert: Any = njit(inline="always")(_insert_py)
 def _distinct_py(stamps: Ints, keys: Ints, end: int, table: Ints, position: int, start_us: int, end_us: int) -> int:
     """How many members events in the window have, and the table's members that were last seen in it."""
     seen = np.zeros(SEEN_SLOTS, dtype=np.int64)
-    found = 0
+    found: int = 0
     low = _first_after(stamps, start_us, end)
     high = _first_after(stamps, end_us, end)
     for i in range(low, high):
@@ -75,7 +75,7 @@ def _distinct_py(stamps: Ints, keys: Ints, end: int, table: Ints, position: int,
             key = (keys[i] & ~np.int64(0xF)) | position
             found += _insert(seen, key if key != 0 else np.int64(16))
             if found >= SEEN_LIMIT:
-                return found
+                break
     for i in range(table.shape[0]):
         if start_us < table[i, 1] <= end_us and (table[i, 0] & 0xF) == position:
             found += _insert(seen, table[i, 0] if table[i, 0] != 0 else np.int64(16))
@@ -108,19 +108,23 @@ def _read(  # noqa: PLR0915
         out[operation] = np.nan
         cut[operation] = False
         if kind in (SINCE, PREVIOUS):
-            if before > 0:
+            newest = -1
+            for i in range(merged.shape[0] - 1, -1, -1):
+                if spans[i, 1] <= at_us:
+                    newest = i
+                    break
+                if spans[i, 0] <= at_us:
+                    cut[operation] = True
+            if before > 0 and (newest < 0 or stamps[before - 1] >= spans[newest, 1]):
                 out[operation] = (
                     (at_us - stamps[before - 1]) / US_PER_S if kind == SINCE else events[before - 1, 1 + column]
                 )
-            else:
-                for i in range(merged.shape[0] - 1, -1, -1):
-                    if spans[i, 1] <= at_us:
-                        out[operation] = (
-                            (at_us - spans[i, 1]) / US_PER_S
-                            if kind == SINCE
-                            else merged[i, FIXED + column * PER_COLUMN + LAST]
-                        )
-                        break
+            elif newest >= 0:
+                out[operation] = (
+                    (at_us - spans[newest, 1]) / US_PER_S
+                    if kind == SINCE
+                    else merged[newest, FIXED + column * PER_COLUMN + LAST]
+                )
             continue
         low = _first_after(stamps, start_us, rows)
         high = _first_after(stamps, end_us, rows)
@@ -131,15 +135,21 @@ def _read(  # noqa: PLR0915
         if kind == DISTINCT:
             keys = cells[:, 1 + columns + column]
             out[operation] = _distinct(stamps, keys, rows, table, column, start_us, end_us)
+            for i in range(table.shape[0]):
+                # Seen after this window, it may have been seen in it too: the table keeps the last time only.
+                if table[i, 1] > end_us and (table[i, 0] & 0xF) == column:
+                    cut[operation] = True
             continue
         if kind == LATEST:
+            newest_us = np.int64(0)
             if high > low:
                 out[operation] = events[high - 1, 1 + column]
-            else:
-                for i in range(merged.shape[0] - 1, -1, -1):
-                    if _part(spans[i, 0], spans[i, 1], start_us, end_us) > 0.0:
+                newest_us = stamps[high - 1]
+            for i in range(merged.shape[0] - 1, -1, -1):
+                if _part(spans[i, 0], spans[i, 1], start_us, end_us) > 0.0:
+                    if high == low or min(spans[i, 1], end_us) > newest_us:
                         out[operation] = merged[i, FIXED + column * PER_COLUMN + LAST]
-                        break
+                    break
             continue
         if kind == FIRST:
             first = np.int64(0)
@@ -168,7 +178,7 @@ def _read(  # noqa: PLR0915
                     value = merged[i, 2] if column < 0 else merged[i, FIXED + column * PER_COLUMN + SUM]
                     middle = (max(spans[i, 0], start_us) + min(spans[i, 1], end_us)) / 2
                     total += share * value * 2.0 ** ((middle - end_us) / half)
-                    if merged[i, 2] > 1:
+                    if spans[i, 0] < spans[i, 1]:
                         cut[operation] = True
             out[operation] = total
             continue
@@ -201,27 +211,41 @@ def _read(  # noqa: PLR0915
         elif kind == TOTAL:
             out[operation] = total
         elif n > 0.0:
-            if kind == MEAN or kind == SHARE:
+            if kind in (MEAN, SHARE):
                 out[operation] = total / n
             elif kind == LOWEST:
                 out[operation] = lowest
             elif kind == HIGHEST:
                 out[operation] = highest
             elif kind == STD:
-                # Two passes: exact to the last digits where the spread is small beside the mean.
-                mean = total / n
+                # By distances from one of the values: exact to the last digits where the spread is small beside the
+                # mean, and 0 for equal values. No outlier is far enough from a value that spreads to drown the rest.
+                inside = 0.0
+                off = 0.0
                 squares = 0.0
-                for i in range(low, high):
+                reference = 0.0
+                chosen = False
+                for i in range(high - 1, low - 1, -1):
                     value = events[i, 1 + column]
                     if value == value:  # noqa: PLR0124
-                        squares += (value - mean) ** 2
-                for i in range(merged.shape[0]):
+                        if not chosen:
+                            reference = value
+                            chosen = True
+                        off += value - reference
+                        squares += (value - reference) ** 2
+                for i in range(merged.shape[0] - 1, -1, -1):
                     share = _part(spans[i, 0], spans[i, 1], start_us, end_us)
                     at = FIXED + column * PER_COLUMN
                     if share > 0.0 and merged[i, at + N] > 0.0:
-                        away = merged[i, at + SUM] / merged[i, at + N] - mean
-                        squares += share * (merged[i, at + M2] + merged[i, at + N] * away * away)
-                out[operation] = np.sqrt(squares / n)
+                        middle = merged[i, at + SUM] / merged[i, at + N]
+                        if not chosen:
+                            reference = middle
+                            chosen = True
+                        weight = share * merged[i, at + N]
+                        off += weight * (middle - reference)
+                        squares += weight * (middle - reference) ** 2
+                        inside += share * merged[i, at + M2]
+                out[operation] = np.sqrt(max(0.0, inside + squares - off * off / n) / n)
 
 
 _SIGNATURE = (

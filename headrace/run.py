@@ -18,7 +18,6 @@ from scoring.use_case import FRAUD, USE_CASES
 from stream.connection import RedisConnection
 from stream.records import TOPICS
 
-
 KEEP_ALIVE_S = 75
 
 

@@ -23,7 +23,9 @@ SIMULATED_CHARGEBACK_WINDOW = timedelta(days=7)
 class Source(Protocol):
     """Transactions of a span of time, as often as asked."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What people call it."""
 
     def span(self) -> tuple[datetime, datetime]:
         """From the first transaction to the moment after the last."""

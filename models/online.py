@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from river import linear_model, optim, preprocessing
 
 from models.contract import Vector
@@ -31,7 +32,7 @@ MIDDLE_DEVIATIONS = 1.645
 class OnlineLearner:
     """Standard scaler, then logistic regression by stochastic gradient descent, each step bounded.
 
-    The way of a vector: values are scaled by what `observe` has seen, held to ten deviations, and nulls become 0, the
+    The way of a vector: values are scaled by what `observe` has seen, held to `SCALED_LIMIT` deviations, and nulls become 0, the
     usual value; a null does not move the scaler. The gradient is clipped, the step is constant, weights are pulled
     towards 0.
 
@@ -154,13 +155,19 @@ class OnlineLearner:
         )
 
     def _known(self, x: Vector) -> dict[str, float]:
-        values = zip(self._names, x.tolist(), strict=True)
-        return {name: held(value, 0.0, VALUE_LIMIT) for name, value in values if math.isfinite(value)}
+        bounded = np.minimum(np.maximum(x, -VALUE_LIMIT), VALUE_LIMIT).tolist()
+        known = np.isfinite(x)
+        if known.all():
+            return dict(zip(self._names, bounded, strict=True))
+        rows = zip(self._names, bounded, known.tolist(), strict=True)
+        return {name: value for name, value, is_known in rows if is_known}
 
     def _scaled(self, x: Vector) -> dict[str, float]:
         scaled = self._scaler.river.transform_one(self._known(x))
+        values = np.array([scaled.get(name, 0.0) for name in self._names])
+        bounded = np.minimum(np.maximum(values, -SCALED_LIMIT), SCALED_LIMIT)
         # Every name every time and in one order, or sums would round differently after a restart.
-        return {name: held(scaled.get(name, 0.0), 0.0, SCALED_LIMIT) for name in self._names}
+        return dict(zip(self._names, bounded.tolist(), strict=True))
 
 
 class WinsorisedScaler:
@@ -186,37 +193,25 @@ class WinsorisedScaler:
 
     def learn_one(self, x: dict[str, float]) -> None:
         """Take the known values of one event, all finite."""
-        means, variances = self.river.means, self.river.vars
-        ready = {}
-        for name, value in x.items():
-            first = self.first.get(name)
-            if first is None:
-                mean = means[name]
-                ready[name] = held(value, mean, self._reach * (math.sqrt(variances[name]) or _size(mean)))
-            else:
-                first.append(value)
-                if len(first) >= self._warm_up:
+        ready = x
+        if self.first:
+            ready = {name: value for name, value in x.items() if name not in self.first}
+            for name in x.keys() & self.first.keys():
+                self.first[name].append(x[name])
+                if len(self.first[name]) >= self._warm_up:
                     self._begin(name, self.first.pop(name))
-        self.river.learn_one(ready)
+        values = np.array(list(ready.values()))
+        means = np.array([self.river.means[name] for name in ready])
+        deviations = np.sqrt([self.river.vars[name] for name in ready])
+        reach = self._reach * np.where(deviations > 0.0, deviations, np.maximum(1.0, np.abs(means)))
+        held = np.minimum(np.maximum(values, means - reach), means + reach)
+        self.river.learn_one(dict(zip(ready, held.tolist(), strict=True)))
 
     def _begin(self, name: str, values: Sequence[float]) -> None:
         # Ranks, not moments: of a hundred values, nine may be anything.
         last = len(values) - 1
         median = sorted(values)[last // 2]
         middle = sorted(abs(value - median) for value in values)[int(MIDDLE_SHARE * last)]
-        reach = self._reach * (middle / MIDDLE_DEVIATIONS or _size(median))
+        reach = self._reach * (middle / MIDDLE_DEVIATIONS or max(1.0, abs(median)))
         for value in values:
-            self.river.learn_one({name: held(value, median, reach)})
-
-
-def held(value: float, middle: float, reach: float) -> float:
-    """The value, or the nearest that is not farther than `reach` from the middle.
-
-    >>> held(7.0, middle=1.0, reach=2.0), held(0.0, middle=1.0, reach=2.0)
-    (3.0, 0.0)
-    """
-    return min(max(value, middle - reach), middle + reach)
-
-
-def _size(value: float) -> float:
-    return max(1.0, abs(value))
+            self.river.learn_one({name: min(max(value, median - reach), median + reach)})

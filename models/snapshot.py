@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from models.contract import Matrix, Vector
 
-SCALED_LIMIT = 10.0
+SCALED_LIMIT = 15.0
 """Scaled features are held to this many deviations: the first one after a long silence must not throw the model."""
 
 VALUE_LIMIT = 1e100
@@ -42,11 +42,14 @@ class OnlineSettings(msgspec.Struct, frozen=True, kw_only=True):
     says before it has learned; `min_labels` how many labels of each class make it `ready`. A feature is scaled once
     `warm_up` values of it were seen, and from then on a value moves its scaler no further than if it lay `reach`
     standard deviations from the mean.
+
+    The defaults did best on two weeks of July of the Fraud Detection Handbook's data, labels seven days late. Taming
+    skew (a logarithm or a root, instead of the value or beside it) cost average precision there.
     """
 
     learning_rate: Annotated[float, Meta(gt=0.0, le=0.1)] = 0.005
     l2: Annotated[float, Meta(ge=0.0, le=0.1)] = 1e-5
-    fraud_weight: Annotated[float, Meta(ge=1.0, le=20.0)] = 5.0
+    fraud_weight: Annotated[float, Meta(ge=1.0, le=20.0)] = 2.0
     prior_fraud_rate: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.01
     min_labels: Annotated[int, Meta(ge=1)] = 20
     warm_up: Annotated[int, Meta(ge=1, le=1000)] = 100
@@ -108,7 +111,9 @@ class OnlineWeights(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidWeights(
                 f"weights for {n_features} features have columns of {lengths}; let the learner publish"
             )
-        if not all(math.isfinite(value) for column in (*columns, *weights.first, (weights.intercept,)) for value in column):
+        if not all(
+            math.isfinite(value) for column in (*columns, *weights.first, (weights.intercept,)) for value in column
+        ):
             raise InvalidWeights("weights are not finite; reset the learner")
         return weights
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import deque
@@ -87,9 +88,9 @@ class Scorer:
     def score(self, record: Any, deadline_ms: float = DEFAULT_DEADLINE_MS) -> Decision:
         """The decision on a record, the same one for every retry of the same event.
 
-        Within the deadline it answers with what there is; `degraded` says what was missing. An answer given while Redis
-        is away or late is `not recorded yet`: it is kept in memory (the newest `SPOOL_LIMIT`) and recorded when Redis is
-        back, or lost with this process; a sender who must be sure sends the event again later.
+        Within the deadline it answers with what there is; `degraded` says what was missing. An answer given while
+        Redis is away or late is `not recorded yet`: it is kept in memory (the newest `SPOOL_LIMIT`) and recorded when
+        Redis is back, or lost with this process; a sender who must be sure sends the event again later.
 
         Raises
         ------
@@ -271,27 +272,30 @@ def view_reads(
 ) -> dict[str, ViewRead]:
     """What a vector needs of each view: the stored history and the pending rows, the record's own left out."""
     reads: dict[str, ViewRead] = {}
-    entities = dict(zip((ref.entity for ref in refs), stored, strict=True))
+    entities = {
+        ref.entity: (entity, waiting_records(entity, record.identity)) for ref, entity in zip(refs, stored, strict=True)
+    }
     for view in features.views:
-        entity = entities.get(view.entity)
-        if entity is None:
+        if view.entity not in entities:
             continue
+        entity, waiting = entities[view.entity]
         try:
             history = History.decode(view, entity.states.get(view.name))
         except CorruptState:
             history = History(view)
-        pending = []
-        for identity, content in entity.pending.items():
-            if identity == record.identity:
-                continue
-            try:
-                waiting: Any = decode(content)
-            except InvalidRecord:
-                continue
-            if isinstance(waiting, view.source) and (row := view.row(waiting)) is not None:
-                pending.append(row)
-        reads[view.name] = ViewRead(history, pending)
+        rows = (view.row(one) for one in waiting if isinstance(one, view.source))
+        reads[view.name] = ViewRead(history, [row for row in rows if row is not None])
     return reads
+
+
+def waiting_records(entity: StoredEntity, own_identity: str) -> list[Any]:
+    """The records answered but not yet folded, without the one being scored; unreadable ones are passed over."""
+    waiting: list[Any] = []
+    for identity, content in entity.pending.items():
+        if identity != own_identity:
+            with contextlib.suppress(InvalidRecord):
+                waiting.append(decode(content))
+    return waiting
 
 
 def served_vector(decision: Decision) -> Vector:

@@ -63,7 +63,7 @@ class Consumer(Protocol):
         """
 
     def commit(self, next_offsets: Mapping[Partition, int]) -> None:
-        """Record, durably, the offset after the last entry whose effects are complete. Never moves past a lost lease."""
+        """Record, durably, the offset after the last entry whose effects are complete; never past a lost lease."""
 
     def assignment(self) -> frozenset[Partition]:
         """The partitions that this member holds now; two members never hold one for longer than a lease."""
@@ -89,7 +89,7 @@ class Log(Protocol):
         """How many partitions the topic has."""
 
     def read(self, partition: Partition, start: int, limit: int) -> list[Entry]:
-        """Up to `limit` entries of one partition from offset `start` on (0: the oldest that is kept), without a group."""
+        """Up to `limit` entries of one partition from offset `start` on (0: the oldest kept), without a group."""
 
     def end(self, partition: Partition) -> int:
         """The offset after the newest entry: `read(partition, end, 1)` is empty until something is appended."""

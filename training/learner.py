@@ -17,10 +17,10 @@ from stream.records import Decision, Label, micros
 from training.intake import Intake
 from training.learner_report import Bounds, Counters, LearnerReport, MemberMetrics
 from training.learner_store import LabelledScore, LearnerStore, LoggedDecision
+from training.learner_unseen import Unseen
 from training.metrics import DelayedMetrics
 
 ENSEMBLE = "ensemble"
-TAKEN_AT_ONCE = 1000
 
 _log = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ class DelayedLearner:
                 for label in (*early, *intake.labels):
                     self._settle(label)
                 self._counters.refused += len(intake.refused)
+                self._unseen.save()
                 self._forget()
                 self._save(intake, log_name)
         except BaseException:
@@ -117,7 +118,7 @@ class DelayedLearner:
         self._model = OnlineLearner.from_weights(self._matching(weights))
         self._counters = Counters() if counters is None else msgspec.json.decode(counters, type=Counters)
         self._offsets = self._store.offsets()
-        self._unobserved_us = self._store.oldest_unobserved_us()
+        self._unseen = Unseen(self._store)
         self._metrics: dict[str, DelayedMetrics] = {}
         for labelled in self._store.labelled():
             self._measure(labelled)
@@ -153,8 +154,7 @@ class DelayedLearner:
                 continue
             self._counters.kept_decisions = arrival
             self._counters.waiting += 1
-            if self._unobserved_us is None or at_us < self._unobserved_us:
-                self._unobserved_us = at_us
+            self._unseen.add(at_us)
             labels = self._store.take_early(event_id)
             self._counters.early -= len(labels)
             early += labels
@@ -185,18 +185,11 @@ class DelayedLearner:
         else:
             self._counters.reversed += 1
         self._store.set_verdict(label.event_id, label.label, at_us)
-        self._observe(at_us)
+        # The scaler sees what had happened by then, labelled or not.
+        for seen in self._unseen.up_to(at_us):
+            if self._is_ours(seen.definition_hash, seen.vector):
+                self._model.observe(seen.vector)
         self._learn(decision, is_fraud=label.label == "fraud")
-
-    def _observe(self, up_to_us: int) -> None:
-        """Let the scaler see what had happened by then. Most labels find nothing new, and ask the store for nothing."""
-        if self._unobserved_us is None or self._unobserved_us > up_to_us:
-            return
-        while taken := self._store.take_unobserved(up_to_us, TAKEN_AT_ONCE):
-            for seen in taken:
-                if self._is_ours(seen.definition_hash, seen.vector):
-                    self._model.observe(seen.vector)
-        self._unobserved_us = self._store.oldest_unobserved_us()
 
     def _learn(self, decision: LoggedDecision, is_fraud: bool) -> None:
         # 1. Measure what was said.  2. Learn.  Reversed, the score would be judged by a model that saw the answer;

@@ -53,6 +53,7 @@ INSERT OR IGNORE INTO state VALUES (1, 0, NULL, NULL);
 """
 
 Scores = dict[str, float]
+FIRST_US = -(2**63)
 
 
 class StateMoved(RuntimeError):
@@ -70,9 +71,11 @@ class LoggedDecision(NamedTuple):
     labelled_at_us: int | None
 
 
-class Observation(NamedTuple):
-    """What the scaler sees of a decision."""
+class Unobserved(NamedTuple):
+    """A decision's place in the order of observation, and what the scaler will see of it."""
 
+    event_time_us: int
+    event_id: str
     definition_hash: str
     vector: Vector
 
@@ -124,17 +127,19 @@ class LearnerStore:
         self._db.execute("INSERT INTO unobserved VALUES (?, ?)", (event_time_us, event_id))
         return True
 
-    def take_unobserved(self, up_to_us: int, limit: int) -> list[Observation]:
-        """The first `limit` decisions not observed yet, by event time up to this and then id; from now on they are."""
+    def unobserved(self, after: tuple[int, str] | None, limit: int) -> list[Unobserved]:
+        """The first `limit` decisions not observed yet, by event time and then id, after this time and id."""
         rows = self._db.execute(
-            "SELECT event_time_us, event_id, d.definition_hash, d.vector"
-            " FROM (SELECT event_time_us AS at_us, event_id FROM unobserved WHERE event_time_us <= ?"
+            "SELECT at_us, event_id, d.definition_hash, d.vector"
+            " FROM (SELECT event_time_us AS at_us, event_id FROM unobserved WHERE (event_time_us, event_id) > (?, ?)"
             " ORDER BY event_time_us, event_id LIMIT ?) JOIN decisions d USING (event_id) ORDER BY at_us, event_id",
-            (up_to_us, limit),
-        ).fetchall()
-        if rows:
-            self._db.execute("DELETE FROM unobserved WHERE (event_time_us, event_id) <= (?, ?)", rows[-1][:2])
-        return [Observation(row[2], np.frombuffer(row[3], dtype=np.float64)) for row in rows]
+            (*(after or (FIRST_US, "")), limit),
+        )
+        return [Unobserved(*row[:3], np.frombuffer(row[3], dtype=np.float64)) for row in rows.fetchall()]
+
+    def drop_unobserved(self, up_to: tuple[int, str]) -> None:
+        """Decisions up to this event time and id are observed."""
+        self._db.execute("DELETE FROM unobserved WHERE (event_time_us, event_id) <= (?, ?)", up_to)
 
     def oldest_unobserved_us(self) -> int | None:
         """The first event time among the decisions not observed yet."""
@@ -166,7 +171,9 @@ class LearnerStore:
             "DELETE FROM decisions WHERE event_time_us < ? OR arrival <= ? RETURNING event_time_us, event_id, verdict",
             (older_than_us, up_to_arrival),
         ).fetchall()
-        self._db.executemany("DELETE FROM unobserved WHERE event_time_us = ? AND event_id = ?", [r[:2] for r in dropped])
+        self._db.executemany(
+            "DELETE FROM unobserved WHERE event_time_us = ? AND event_id = ?", [r[:2] for r in dropped]
+        )
         return sum(verdict is None for *_, verdict in dropped)
 
     # Labels
@@ -197,12 +204,12 @@ class LearnerStore:
 
     def put_labelled(self, labelled: LabelledScore, arrival: int) -> bool:
         """Add a labelled score; or correct its verdict, keep its place and give False."""
-        correct = "UPDATE labelled SET is_fraud = ? WHERE event_id = ?"
-        if self._db.execute(correct, (labelled.is_fraud, labelled.event_id)).rowcount == 1:
-            return False
+        put = (
+            "INSERT INTO labelled VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (event_id) DO UPDATE SET is_fraud = excluded.is_fraud RETURNING arrival"
+        )
         row = (labelled.event_id, arrival, labelled.is_fraud, msgspec.json.encode(labelled.scores))
-        self._db.execute("INSERT INTO labelled VALUES (?, ?, ?, ?)", row)
-        return True
+        return bool(self._db.execute(put, row).fetchone()[0] == arrival)
 
     def labelled(self) -> Iterator[LabelledScore]:
         """All labelled scores that are kept, oldest first."""

@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from oracle import DAY, HOUR, MINUTE, T0_US, payment
 
 from features.feature_set import EntityRef
 from features.fraud import FRAUD
@@ -20,6 +19,7 @@ from features.worker import Folder
 from stream.connection import RedisConnection
 from stream.log import Entry, Partition
 from stream.records import Label, Transaction, encode, from_micros
+from tests.oracle import DAY, HOUR, MINUTE, T0_US, payment
 
 pytestmark = pytest.mark.slow
 NOW_US = T0_US + DAY

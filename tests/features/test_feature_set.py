@@ -9,7 +9,6 @@ from math import isnan
 from typing import Any
 
 import pytest
-from oracle import DAY, HOUR, MINUTE, T0_US, payment
 
 from features.aggregates import count, mean, sum
 from features.feature_set import Derived, EntityRef, FeatureSet, ViewRead
@@ -17,6 +16,7 @@ from features.fraud import FRAUD
 from features.history import History
 from features.view import View
 from stream.records import Label, Transaction
+from tests.oracle import DAY, HOUR, MINUTE, T0_US, payment
 
 
 def small(**changes: Any) -> FeatureSet:

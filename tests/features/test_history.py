@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import DAY, HOUR, MINUTE, SECOND, T0_US, everything, payment
 
 from features.aggregates import count, sum
 from features.history import HEAD_BYTES, CorruptState, History, is_state
 from features.view import RECENT_IDS, View
 from stream.records import Transaction
+from tests.oracle import DAY, HOUR, MINUTE, SECOND, T0_US, everything, payment
 
 CARD = everything()
 SMALL = View("card", entity="card_id", source=Transaction, windows=("30d",), features=[count(), sum("amount")])

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from oracle import DAY, HOUR, MINUTE, SECOND, T0_US, differences, everything, payment, reachable, read
 
 from features.aggregates import count, max, mean, min, std, sum
 from features.history import History
@@ -20,6 +19,7 @@ from features.rows import merged_cells, merged_size, merged_times
 from features.scan import Scan
 from features.view import MEMBER_LIMIT, ROW_BUDGET, Feature, View
 from stream.records import Transaction, micros
+from tests.oracle import DAY, HOUR, MINUTE, SECOND, T0_US, differences, everything, payment, reachable, read
 
 CARD = everything()
 SCAN = Scan(CARD)
@@ -260,3 +260,25 @@ def test_of_ties_the_later_arrival_stays_the_last_when_it_falls_on_the_end_of_a_
     values, flagged = SCAN.read(history, end_us)
     assert values[CARD.names.index("card_last_amount_1h")] == 77
     assert "card_last_amount_10s" not in flagged
+
+
+def with_a_pending_event_inside_a_merged_row() -> tuple[History, int, int, Transaction]:
+    """A history, the first and last time of a merged row about an hour old, and an event within it, not yet folded."""
+    history = folded(CARD, [payment(i, T0_US + i * 10 * SECOND) for i in range(900)])
+    hour_ago_us = history.newest_us - HOUR
+    first, last = next(span for span in spans(history).tolist() if span[0] > hour_ago_us and span[0] + 1 < span[1])
+    return history, first, last, payment(1000, first + 1)
+
+
+def test_a_pending_event_inside_a_merged_row_does_not_hide_that_the_row_spans_an_edge() -> None:
+    history, first, _, late = with_a_pending_event_inside_a_merged_row()
+    _, flagged = SCAN.read(history, first + HOUR, [packed(CARD, late)])
+    assert "card_count_1h" in flagged
+
+
+def test_a_pending_event_inside_a_merged_row_is_not_taken_for_the_first_of_the_window() -> None:
+    history, first, _, late = with_a_pending_event_inside_a_merged_row()
+    at_us = first + HOUR - 1
+    values, flagged = SCAN.read(history, at_us, [packed(CARD, late)])
+    assert "card_since_first_1h" not in flagged
+    assert values[CARD.names.index("card_since_first_1h")] == (at_us - first) / SECOND

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import DAY, HOUR, MINUTE, SECOND, T0_US, differences, everything, payment, reachable, read
 
 from features.feature_set import Derived, FeatureSet, ViewRead
 from features.history import History
 from features.scan import Scan
 from features.view import View, member_hash
 from stream.records import Transaction, micros
+from tests.oracle import DAY, HOUR, MINUTE, SECOND, T0_US, differences, everything, payment, reachable, read
 
 CARD = everything()
 DEVICE = everything("device", "device_id")

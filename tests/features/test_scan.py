@@ -6,7 +6,6 @@ from math import isnan, nan
 from typing import Any
 
 import pytest
-from oracle import DAY, HOUR, MINUTE, SECOND, T0_US, differences, everything, payment, read
 
 from features.aggregates import (
     Aggregate,
@@ -29,6 +28,7 @@ from features.history import History
 from features.scan import Scan
 from features.view import View
 from stream.records import Transaction
+from tests.oracle import DAY, HOUR, MINUTE, SECOND, T0_US, differences, everything, payment, read
 
 
 def packed(view: View, record: Transaction) -> bytes:

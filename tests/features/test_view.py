@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from oracle import DAY, HOUR, MINUTE, T0_US, payment
 
 from features.aggregates import Aggregate, count, decayed_count, distinct, last, max, mean, previous, share, since_last
 from features.aggregates import sum as total
@@ -13,6 +12,7 @@ from features.duration import duration_us
 from features.expression import InvalidExpression
 from features.view import View, member_hash
 from stream.records import Label, Transaction
+from tests.oracle import DAY, HOUR, MINUTE, T0_US, payment
 
 
 def view(*features: Aggregate, **options: Any) -> View:

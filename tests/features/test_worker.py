@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import DAY, HOUR, MINUTE, SECOND, T0_US, differences, payment, reachable, read
 
 from features.aggregates import count
 from features.feature_set import EntityRef
@@ -21,6 +20,7 @@ from features.view import View
 from features.worker import FoldCount, Folder, TooManyConflicts
 from stream.log import Entry, Partition, partition_of
 from stream.records import Label, Record, Transaction, encode, from_micros, micros
+from tests.oracle import DAY, HOUR, MINUTE, SECOND, T0_US, differences, payment, reachable, read
 
 Batch = dict[Partition, list[Entry]]
 PARTITIONS = 2

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from headrace.settings import SETTINGS, InvalidSetting, Settings
 
 ROOT = Path(__file__).parent.parent.parent

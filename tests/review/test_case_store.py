@@ -93,6 +93,16 @@ def test_a_flag_after_the_verdict_opens_another_case(store: CaseStore, decision:
     assert store.case(first.case_id).events == ("e1",)
 
 
+def test_a_flag_joins_the_newest_of_two_open_cases(store: CaseStore, decision: Make) -> None:
+    store.take_in([decision("e1")], {})
+    first = only(store).case_id
+    store.decide(first, "fraud", "ann", NOON)
+    store.take_in([decision("e2")], {})
+    store.reopen(first, "ann", NOON)
+    store.take_in([decision("e3")], {})
+    assert sorted(case.events for case in store.queue()) == [("e1",), ("e2", "e3")]
+
+
 def test_a_full_case_takes_no_more_and_the_next_event_opens_another(decision: Make) -> None:
     with closing(CaseStore(":memory:", events_limit=2)) as store:
         assert store.take_in([decision(f"e{number}") for number in range(5)], {}) == Taken(opened=3, joined=2)

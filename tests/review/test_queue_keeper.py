@@ -13,7 +13,6 @@ import pytest
 from review.case import Case
 from review.case_store import CaseStore
 from review.queue_keeper import GROUP, TOPIC, catch_up, forward_labels, keep_forever, keep_once
-from stream.connection import RedisConnection
 from stream.log import LogUnavailable, Message, Partition, lag
 from stream.records import DeadLetter, Decision, Label, Record, decode, encode
 from stream.redis_log import RedisLog
@@ -168,15 +167,19 @@ def test_a_crash_at_any_step_loses_nothing_and_doubles_nothing(
         store.take_in([decision("early")], {})
         labels = store.decide(store.queue()[0].case_id, "fraud", "ann", NOON)
     flags = [decision(f"{card}{number}", card, hour=number) for number in range(3) for card in CARDS]
-    send(log, *flags)
     log.append([Message(TOPIC, "ann", b"{nonsense")])
+    send(log, *flags)
     fragile = Fragile(CYCLE.index(step) + 1, after)
     fragile_log = FragileLog(log.url, partitions=2, lease_ms=1000)
     FragileLog.fragile = FragileStore.fragile = fragile
-    with closing(fragile_log), closing(FragileStore(path)) as store, pytest.raises(Crash):
-        with closing(fragile_log.consumer(GROUP, [TOPIC])) as consumer:
-            while True:
-                keep_once(store, fragile_log, consumer, 1000, 20)
+    with (
+        closing(fragile_log),
+        closing(FragileStore(path)) as store,
+        closing(fragile_log.consumer(GROUP, [TOPIC])) as consumer,
+        pytest.raises(Crash),
+    ):
+        while True:
+            keep_once(store, fragile_log, consumer, 1000, 20)
     assert fragile.steps == CYCLE[: CYCLE.index(step) + 1]
 
     with closing(CaseStore(path)) as store:
@@ -191,7 +194,9 @@ def test_a_crash_at_any_step_loses_nothing_and_doubles_nothing(
             assert [entry.deed for entry in store.audit(case.case_id)] == ["opened", "joined", "joined"]
         assert store.unsent(10) == []
     assert {label.identity for label in labels_of(log)} == {label.identity for label in labels}
-    assert len({letter.identity for letter in sent_on(log, DeadLetter.topic, DeadLetter)}) == 1
+    letters: list[DeadLetter] = sent_on(log, DeadLetter.topic, DeadLetter)
+    comes_again = (step, after) in {("append dead-letters", True), ("take in", False)}
+    assert (len(letters), len({letter.identity for letter in letters})) == (2 if comes_again else 1, 1)
 
 
 def test_a_file_that_was_lost_is_rebuilt_from_the_log_with_the_same_cases(
@@ -244,6 +249,25 @@ def test_the_loop_keeps_the_queue_and_forwards_verdicts_of_another_process(
     assert labels_of(log) == labels
 
 
+def test_the_loop_with_a_new_file_reads_what_the_group_had_committed(
+    path: Path, store: CaseStore, log: RedisLog, decision: Make
+) -> None:
+    send(log, *(decision(f"e{number}", f"card{number}") for number in range(9)))
+    drain(store, log)
+    stop = Event()
+    with closing(CaseStore(path.with_name("new.sqlite"))) as kept:
+        options = {"poll_timeout_ms": 20, "poll_limit": 2}
+        keeper = Thread(target=keep_forever, args=(kept, log, stop), kwargs=options)
+        keeper.start()
+        with closing(CaseStore(path.with_name("new.sqlite"))) as seen:
+            try:
+                wait_until(lambda: seen.open_count() == 9)
+            finally:
+                stop.set()
+                keeper.join(10)
+            assert seen.queue() == store.queue()
+
+
 def test_a_log_that_fails_for_a_while_is_waited_for(
     path: Path, store: CaseStore, log: RedisLog, decision: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +295,4 @@ def test_a_log_that_fails_for_a_while_is_waited_for(
             stop.set()
             keeper.join(10)
     assert [case.events for case in store.queue()] == [("e1",)]
-    with RedisConnection(log.url) as connection:
-        assert connection.one("PING") is not None
     assert labels_of(log) == labels

@@ -124,7 +124,7 @@ def play_kill_and_compare(stack: Stack, payments: list[Played], tmp_path: Path, 
             decision.outcome,
             {"version": decision.scores["batch"].version, "score": pytest.approx(decision.scores["batch"].score)},
         )
-    enriched = [decode(entry.value, Label) for entry in entries(log, "labels")]
+    enriched: list[Label] = [decode(entry.value, Label) for entry in entries(log, "labels")]
     assert [label.event_id for label in enriched] == [label.event_id for label in labels]
     clean.take(enriched)
     store = open_online_store(stack.settings)
@@ -210,6 +210,6 @@ def close(left: OnlineWeights, right: OnlineWeights) -> bool:
         right.learned_legit,
     )
     assert left.learned_legit > 400
-    return bool(np.allclose(left.coefficients, right.coefficients, rtol=1e-9, atol=1e-12)) and np.isclose(
-        left.intercept, right.intercept, rtol=1e-9
-    )
+    assert left.coefficients == pytest.approx(right.coefficients, rel=1e-9, abs=1e-12)
+    assert left.intercept == pytest.approx(right.intercept, rel=1e-9)
+    return True

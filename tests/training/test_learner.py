@@ -22,7 +22,7 @@ Verdicts = Callable[..., Label]
 
 
 def fresh(definition_hash: str = "h") -> OnlineLearner:
-    return OnlineLearner(NAMES, definition_hash=definition_hash, settings=OnlineSettings(min_labels=1))
+    return OnlineLearner(NAMES, definition_hash=definition_hash, settings=OnlineSettings(min_labels=1, warm_up=1))
 
 
 @pytest.fixture
@@ -57,6 +57,64 @@ def by_hand(*steps: tuple[list[float], bool | None]) -> OnlineWeights:
 def test_a_label_teaches_the_vector_that_was_logged(learner: DelayedLearner, decision: Make, label: Verdicts) -> None:
     give(learner, decision("a", [1.0, 2.0]), decision("b", [5.0, None]), label("b", "fraud"))
     assert learner.weights() == by_hand(([1.0, 2.0], None), ([5.0, np.nan], True))
+
+
+def test_before_a_label_the_scaler_sees_what_had_happened_by_then_by_time_and_id(
+    learner: DelayedLearner, decision: Make, label: Verdicts
+) -> None:
+    give(learner, decision("late", [9.0, 9.0], day=8), decision("z", [3.0, 1.0]), decision("b", [5.0, 2.0], day=1))
+    give(learner, decision("a", [1.0, 2.0]), label("b", "fraud"))
+    in_turn = (([1.0, 2.0], None), ([3.0, 1.0], None), ([5.0, 2.0], True))
+    assert learner.weights() == by_hand(*in_turn)
+    give(learner, label("z", "legit", hour=48))
+    assert learner.weights().counts == (4, 4)
+
+
+def test_a_decision_that_comes_after_a_label_of_a_later_time_is_seen_at_the_next(
+    learner: DelayedLearner, decision: Make, label: Verdicts
+) -> None:
+    give(learner, decision("a"), decision("b"), label("a", "fraud"))
+    give(learner, decision("c", day=-1))
+    assert learner.weights().counts == (2, 2)
+    give(learner, label("b", "legit"))
+    assert learner.weights().counts == (3, 3)
+
+
+def test_a_label_that_teaches_nothing_moves_no_scaler(learner: DelayedLearner, decision: Make, label: Verdicts) -> None:
+    give(learner, decision("a"), label("a", "fraud"))
+    before = learner.weights()
+    give(learner, decision("b"), label("a", "fraud"), label("a", "unknown"), label("a", "fraud", hour=1))
+    assert learner.weights() == before
+
+
+def test_early_labels_are_settled_in_the_order_in_which_they_came(
+    learner: DelayedLearner, decision: Make, label: Verdicts
+) -> None:
+    give(learner, label("b", "fraud"), label("a", "legit"))
+    give(learner, decision("a", [1.0, 2.0]), decision("b", [3.0, 5.0]))
+    model = fresh()
+    for vector in ([1.0, 2.0], [3.0, 5.0]):
+        model.observe(np.array(vector))
+    for vector, verdict in (([3.0, 5.0], True), ([1.0, 2.0], False)):
+        model.learn_one(np.array(vector), verdict)
+    assert learner.weights() == model.to_weights()
+
+
+def test_more_unseen_decisions_than_are_read_at_once_are_all_seen(
+    learner: DelayedLearner, decision: Make, label: Verdicts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.learner_unseen.READ_AT_ONCE", 2)
+    give(learner, *(decision(f"e{number}") for number in range(5)), label("e0", "fraud"))
+    assert learner.weights().counts == (5, 5)
+
+
+def test_a_file_with_weights_of_another_kind_begins_anew(
+    learner: DelayedLearner, store: LearnerStore, decision: Make, label: Verdicts, caplog: pytest.LogCaptureFixture
+) -> None:
+    give(learner, decision("a"), label("a", "fraud"))
+    store.save_state(1, b'{"name": "online", "means": [0.0]}', b"{}")
+    assert DelayedLearner(store, fresh()).weights() == fresh().to_weights()
+    assert "begins anew" in caplog.text
 
 
 def test_a_decision_without_a_label_waits(learner: DelayedLearner, decision: Make, label: Verdicts) -> None:

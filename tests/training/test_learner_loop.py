@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from models.online import OnlineLearner
-from models.snapshot import OnlineSnapshot, OnlineWeights
+from models.snapshot import ALIVE_EXPIRY_MS, OnlineSettings, OnlineSnapshot, OnlineWeights, alive_key
 from stream.connection import RedisConnection, RedisUnavailable
 from stream.log import Message, Partition
 from stream.records import DeadLetter, Decision, Label, decode, encode
@@ -40,11 +40,12 @@ def path(tmp_path: Path) -> Path:
 
 def start(path: Path | str) -> tuple[LearnerStore, DelayedLearner]:
     store = LearnerStore(path)
-    return store, DelayedLearner(store, OnlineLearner(("amount", "count"), definition_hash="h"))
+    settings = OnlineSettings(warm_up=3)
+    return store, DelayedLearner(store, OnlineLearner(("amount", "count"), definition_hash="h", settings=settings))
 
 
 def fill(log: Any, decision: Make, label: Verdicts) -> None:
-    """Decisions and labels with everything that happens to records: repeats, reversals, early, unknown."""
+    """Decisions and labels with all that happens to records: repeats, reversals, labels sent before, unknown."""
     log.send(*(label(f"e{number}", "fraud") for number in range(EVENTS - 12, EVENTS, 4)))
     for number in range(EVENTS):
         name = f"e{number}"
@@ -84,14 +85,33 @@ def test_a_clean_pass_learns_every_verdict_once(clean: tuple[OnlineWeights, Lear
     counters = clean[1].counters
     reversals = sum(number % 11 == 0 and number % 4 == 0 for number in range(EVENTS))
     assert (counters.reversed, counters.learned) == (reversals, EVENTS + reversals)
-    assert (counters.waiting, counters.early, counters.kept_early) == (0, 0, 3)
+    assert (counters.waiting, counters.kept_early) == (0, 0)  # decisions that are in the log come first
 
 
-STEPS = ["add_decision", "add_applied", "put_labelled", "set_verdict", "drop_decisions", "save_offsets", "save_state"]
+def test_a_label_that_is_in_the_log_before_its_decision_is_learned_when_that_comes(
+    path: Path, log: Any, decision: Make, label: Verdicts
+) -> None:
+    log.send(decision("a"), label("b", "fraud"), label("a", "legit"))
+    assert drain(path, log)[1].counters.early == 1
+    log.send(decision("b"))
+    counters = drain(path, log)[1].counters
+    assert (counters.early, counters.learned, counters.kept_early) == (0, 2, 1)
 
 
-@pytest.mark.parametrize("nth", [1, 2, 5])
-@pytest.mark.parametrize("step", STEPS)
+STEPS = [
+    "add_decision",
+    "add_applied",
+    "put_labelled",
+    "set_verdict",
+    "drop_decisions",
+    "save_offsets",
+    "save_state",
+]
+
+
+@pytest.mark.parametrize(
+    ("step", "nth"), [*((step, nth) for step in STEPS for nth in (1, 2, 5)), ("unobserved", 1), ("drop_unobserved", 1)]
+)
 def test_a_crash_inside_the_transaction_leaves_what_a_clean_pass_leaves(
     step: str,
     nth: int,
@@ -137,7 +157,7 @@ def test_a_file_older_than_the_log_s_offsets_reads_what_it_missed(
     path.unlink()
     for leftover in path.parent.glob("learner.sqlite-*"):
         leftover.unlink()
-    assert drain(path, log)[1].counters.learned == clean[1].counters.learned
+    assert drain(path, log) == clean
 
 
 def test_a_log_that_was_emptied_is_read_from_its_new_beginning(
@@ -160,14 +180,15 @@ def first_again(new_log: Callable[[], Any], decision: Make, label: Verdicts) -> 
 def test_what_cannot_be_read_becomes_a_dead_letter_and_the_partition_goes_on(
     log: Any, decision: Make, label: Verdicts
 ) -> None:
-    log.append([Message("labels", "a", b"{nonsense"), Message("decisions", "a", encode(label("a", "fraud")))])
+    misplaced = encode(label("a", "fraud"))
+    log.append([Message("labels", "a", b"{nonsense"), Message("decisions", "a", misplaced)])
     log.send(decision("a"), label("a", "fraud"))
     log.append([Message("decisions", "a", b"")])
     report = drain(":memory:", log)[1]
     entries = [entry for part, all_of_it in log.entries.items() if part.topic == "dead-letters" for entry in all_of_it]
     letters: list[DeadLetter] = [decode(entry.value, DeadLetter) for entry in entries]
-    assert sorted(letter.payload for letter in letters) == [b"", b"{nonsense"]
-    assert (report.counters.learned, report.counters.refused) == (1, 2)
+    assert sorted(letter.payload for letter in letters) == sorted([b"", b"{nonsense", misplaced])
+    assert (report.counters.learned, report.counters.refused) == (1, 3)
 
 
 def test_publishing_is_bounded_and_the_last_news_still_goes_out() -> None:
@@ -204,6 +225,7 @@ class Keeping:
     def __init__(self) -> None:
         self.weights: list[OnlineWeights] = []
         self.reports: list[LearnerReport] = []
+        self.heartbeats = 0
 
     def send_weights(self, weights: OnlineWeights) -> None:
         self.weights.append(weights)
@@ -211,10 +233,14 @@ class Keeping:
     def send_report(self, report: LearnerReport) -> None:
         self.reports.append(report)
 
+    def send_heartbeat(self) -> None:
+        self.heartbeats += 1
+
 
 def run(learner: DelayedLearner, log: Any, publish: Publisher, until: Callable[[], bool]) -> None:
     stop = Event()
     often = {"poll_timeout_ms": 20, "publish_interval_s": 0.05, "report_interval_s": 0.05, "retry_s": 0.05}
+    often["heartbeat_interval_s"] = 0.05
     thread = Thread(target=learn_forever, args=(learner, log, stop), kwargs={"publish": publish, **often})
     thread.start()
     deadline = monotonic() + 10
@@ -242,6 +268,38 @@ def test_over_real_redis_a_scorer_finds_what_was_learned(
         snapshot = OnlineSnapshot(OnlineWeights.from_json(reader.one("GET", model_key("fraud"))))
         assert snapshot.version == "1.2"
         assert snapshot.weights == learner.weights()
+
+
+def test_a_learner_without_news_still_says_that_it_is_alive(log: Any) -> None:
+    store, learner = start(":memory:")
+    kept = Keeping()
+    run(learner, log, kept, lambda: kept.heartbeats > 3)
+    assert len(kept.weights) == 1  # the first, since Redis may know nothing
+    store.close()
+
+
+def test_a_learner_that_cannot_work_does_not_say_that_it_is_alive(
+    log: Any, decision: Make, label: Verdicts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.send(decision("a"), label("a", "fraud"))
+    store, learner = start(":memory:")
+    tries: list[object] = []
+
+    def failing(*args: Any) -> None:
+        tries.append(args)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(store, "save_state", failing)
+    kept = Keeping()
+    run(learner, log, kept, lambda: len(tries) > 3)
+    assert kept.heartbeats == 0
+    store.close()
+
+
+def test_the_sign_of_life_ends_by_itself(redis_db: str) -> None:
+    with RedisConnection(redis_db) as connection:
+        RedisPublisher(connection).send_heartbeat()
+        assert 0 < ALIVE_EXPIRY_MS - connection.one("PTTL", alive_key("fraud")) + 1 < 10_000
 
 
 def test_a_disk_that_fails_for_a_while_is_waited_for(

@@ -34,6 +34,24 @@ def test_an_event_s_decision_is_kept_once(store: LearnerStore) -> None:
     assert not store.add_decision("a", 2, 0, "h", np.ones(1), {})
 
 
+def test_decisions_are_observed_once_by_time_and_then_id(store: LearnerStore) -> None:
+    for arrival, (event_id, at_us) in enumerate([("c", 5), ("b", 7), ("a", 7), ("d", 9)]):
+        store.add_decision(event_id, arrival, at_us, "h", np.array([float(arrival)]), {})
+    assert store.oldest_unobserved_us() == 5
+    first = store.unobserved(None, limit=2)
+    assert [(seen.event_id, seen.vector[0]) for seen in first] == [("c", 0.0), ("a", 2.0)]
+    assert [seen.event_id for seen in store.unobserved((7, "a"), limit=9)] == ["b", "d"]
+    store.drop_unobserved((7, "a"))
+    assert store.oldest_unobserved_us() == 7
+    assert [seen.event_id for seen in store.unobserved(None, limit=9)] == ["b", "d"]
+
+
+def test_a_dropped_decision_is_not_observed_any_more(store: LearnerStore) -> None:
+    store.add_decision("a", 1, 5, "h", np.zeros(1), {})
+    store.drop_decisions(older_than_us=6, up_to_arrival=0)
+    assert store.oldest_unobserved_us() is None
+
+
 def test_a_dropped_decision_takes_its_applied_labels_along(store: LearnerStore, label: Callable[..., Label]) -> None:
     store.add_decision("a", 1, 100, "h", np.zeros(1), {})
     assert store.add_applied(label("a", "fraud"))
@@ -46,7 +64,7 @@ def test_early_labels_are_taken_once_in_the_order_they_came(store: LearnerStore,
     sent = [label("a", "legit", hour=2), label("a", "fraud", hour=1), label("b", "fraud")]
     assert all(store.add_early(each, arrival) for arrival, each in enumerate(sent))
     assert not store.add_early(sent[0], 3)
-    assert store.take_early("a") == sent[:2]
+    assert store.take_early("a") == [(0, sent[0]), (1, sent[1])]
     assert store.take_early("a") == []
 
 
