@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -16,6 +16,8 @@ from features.history import History
 from features.scan import Scan
 from features.view import STATE_VERSION, View, field_kinds, field_sources
 from stream.records import micros
+
+LAYOUT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class FeatureSet:
         self.source = source
         self.views = views
         self.derived = derived
+        self._by_layout = {view.layout: view for view in views}
         self._scans = [Scan(view) for view in views]
         view_names = [feature for view in views for feature in view.names]
         self.names: tuple[str, ...] = (*view_names, *(feature.name for feature in derived))
@@ -107,6 +110,25 @@ class FeatureSet:
         return [
             EntityRef(entity, value) for entity in self.entities if (value := getattr(record, entity, None)) is not None
         ]
+
+    def pending(self, record: Any) -> dict[EntityRef, bytes]:
+        """What each entity shows to readers until a worker has folded the record: the views' rows, ready to be read."""
+        found: dict[EntityRef, bytes] = {}
+        for view in self.views:
+            if isinstance(record, view.source) and (row := view.row(record)) is not None:
+                ref = EntityRef(view.entity, getattr(record, view.entity))
+                found[ref] = found.get(ref, b"") + view.layout.to_bytes(LAYOUT_BYTES, "little") + row
+        return found
+
+    def pending_rows(self, content: bytes) -> Iterator[tuple[View, bytes]]:
+        """The rows in what `pending` gave, with their views. Those of another definition end it: they wait for a worker."""
+        at = 0
+        while at < len(content):
+            view = self._by_layout.get(int.from_bytes(content[at : at + LAYOUT_BYTES], "little"))
+            if view is None:
+                return
+            at += LAYOUT_BYTES + view.row_size
+            yield view, content[at - view.row_size : at]
 
     def vector(self, record: Any, reads: Mapping[str, ViewRead]) -> Vector:
         """The features at the record's time, itself included. `reads` is by view name; a missing view gives nulls."""

@@ -10,7 +10,7 @@ One script on the one Redis that carries the outbox does, in this order:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from features.feature_set import EntityRef
 from features.online_store import RedisOnlineStore
@@ -37,7 +37,7 @@ class Ledger:
         if redis.call('HLEN', KEYS[i]) >= tonumber(ARGV[8]) then
             full = full + 1
         else
-            redis.call('HSET', KEYS[i], ARGV[5], ARGV[2])
+            redis.call('HSET', KEYS[i], ARGV[5], ARGV[i + 5])
             if redis.call('PTTL', KEYS[i]) < 0 then redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
         end
     end
@@ -78,25 +78,28 @@ class Ledger:
     def commit(
         self,
         record: Event | Label,
-        refs: Sequence[EntityRef],
+        pending: Mapping[EntityRef, bytes],
         decision: Decision | None = None,
         timeout_ms: float | None = None,
     ) -> bytes | int:
         """Make an answer durable. The earlier answer's bytes if there is one, else how many entities were too full.
 
+        `pending` is what each entity shows to readers until a worker has folded the record (`FeatureSet.pending`).
         An entity with too many pending records does not take another: its features lag until a worker has caught up.
         Raises `LogFull` when the outbox has reached its bound; nothing was written.
         """
-        return self.committed(record, self.connection.call([self.command(record, refs, decision)], timeout_ms)[0])
+        return self.committed(record, self.connection.call([self.command(record, pending, decision)], timeout_ms)[0])
 
-    def command(self, record: Event | Label, refs: Sequence[EntityRef], decision: Decision | None = None) -> Command:
+    def command(
+        self, record: Event | Label, pending: Mapping[EntityRef, bytes], decision: Decision | None = None
+    ) -> Command:
         """The command of `commit`."""
         number = partition_of(record.key, self.partitions)
         keys: list[str | bytes] = [
             self.key(record.identity),
             stream_key(record.topic, number),
             stream_key(Decision.topic, number),
-            *(self.store.key(ref) for ref in refs),
+            *(self.store.key(ref) for ref in pending),
         ]
         payload = encode(record)
         args: list[str | bytes | int] = [
@@ -108,6 +111,7 @@ class Ledger:
             self.store.ttl_ms,
             self.outbox_limit,
             self.pending_limit,
+            *pending.values(),
         ]
         return self._commit.command(keys, args)
 

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections import deque
@@ -31,7 +30,7 @@ from scoring.reasons import explain
 from scoring.rules import Rule, RuleSet, overrule
 from scoring.use_case import UseCase
 from stream.connection import RedisError, RedisUnavailable
-from stream.records import Decision, Event, InvalidRecord, Label, MemberScore, Transaction, decode
+from stream.records import Decision, Event, Label, MemberScore, Transaction, decode
 
 DEFAULT_DEADLINE_MS = 50.0
 SPOOL_LIMIT = 10_000
@@ -82,7 +81,7 @@ class Scorer:
         self.policy = policy
         self.rules = rules
         self.clock = clock
-        self.spool: deque[tuple[Any, list[EntityRef], Decision]] = deque(maxlen=SPOOL_LIMIT)
+        self.spool: deque[tuple[Any, dict[EntityRef, bytes], Decision]] = deque(maxlen=SPOOL_LIMIT)
         self._catalogue = use_case.features.catalogue()
 
     def score(self, record: Any, deadline_ms: float = DEFAULT_DEADLINE_MS) -> Decision:
@@ -152,7 +151,7 @@ class Scorer:
             approximate=vector.approximate,
             latency_us=stages.marks,
         )
-        return self._record(decision, refs, deadline)
+        return self._record(decision, features.pending(record), deadline)
 
     def accept(self, record: Event | Label, timeout_ms: float | None = None) -> bool:
         """Record what needs no score: durable and seen by readers when this returns. False for a repeat.
@@ -161,12 +160,8 @@ class Scorer:
         """
         if isinstance(record, Label):
             record = self.enrich(record)
-        refs = [
-            EntityRef(view.entity, getattr(record, view.entity))
-            for view in self.use_case.features.views
-            if isinstance(record, view.source) and view.row(record) is not None
-        ]
-        return isinstance(self.ledger.commit(record, refs, timeout_ms=timeout_ms), int)
+        pending = self.use_case.features.pending(record)
+        return isinstance(self.ledger.commit(record, pending, timeout_ms=timeout_ms), int)
 
     def enrich(self, label: Label) -> Label:
         """The label with the ids, the amount and the time of its event, where the decision is still known."""
@@ -233,21 +228,21 @@ class Scorer:
             degraded.append("rules")
             return []
 
-    def _record(self, decision: Decision, refs: list[EntityRef], deadline: float) -> Decision:
+    def _record(self, decision: Decision, pending: dict[EntityRef, bytes], deadline: float) -> Decision:
         if "online store" in decision.degraded:
-            return self._put_off(decision, refs)
+            return self._put_off(decision, pending)
         left_ms = max(1.0, (deadline - time.perf_counter()) * 1000)
         try:
-            reply = self.ledger.commit(decision.record, refs, decision, left_ms)
+            reply = self.ledger.commit(decision.record, pending, decision, left_ms)
         except (RedisUnavailable, RedisError):
-            return self._put_off(decision, refs)
+            return self._put_off(decision, pending)
         if self.spool:
             self.record_spooled(left_ms)
         return decision if isinstance(reply, int) else self._earlier(decision.record, reply)
 
-    def _put_off(self, decision: Decision, refs: list[EntityRef]) -> Decision:
+    def _put_off(self, decision: Decision, pending: dict[EntityRef, bytes]) -> Decision:
         decision.degraded.append("not recorded yet")
-        self.spool.append((decision.record, refs, decision))
+        self.spool.append((decision.record, pending, decision))
         return decision
 
     def record_spooled(self, timeout_ms: float) -> int:
@@ -272,30 +267,19 @@ def view_reads(
 ) -> dict[str, ViewRead]:
     """What a vector needs of each view: the stored history and the pending rows, the record's own left out."""
     reads: dict[str, ViewRead] = {}
-    entities = {
-        ref.entity: (entity, waiting_records(entity, record.identity)) for ref, entity in zip(refs, stored, strict=True)
-    }
-    for view in features.views:
-        if view.entity not in entities:
-            continue
-        entity, waiting = entities[view.entity]
-        try:
-            history = History.decode(view, entity.states.get(view.name))
-        except CorruptState:
-            history = History(view)
-        rows = (view.row(one) for one in waiting if isinstance(one, view.source))
-        reads[view.name] = ViewRead(history, [row for row in rows if row is not None])
+    for ref, entity in zip(refs, stored, strict=True):
+        for view in features.views:
+            if view.entity == ref.entity:
+                try:
+                    history = History.decode(view, entity.states.get(view.name))
+                except CorruptState:
+                    history = History(view)
+                reads[view.name] = ViewRead(history, [])
+        for identity, content in entity.pending.items():
+            if identity != record.identity:
+                for view, row in features.pending_rows(content):
+                    reads[view.name].pending.append(row)
     return reads
-
-
-def waiting_records(entity: StoredEntity, own_identity: str) -> list[Any]:
-    """The records answered but not yet folded, without the one being scored; unreadable ones are passed over."""
-    waiting: list[Any] = []
-    for identity, content in entity.pending.items():
-        if identity != own_identity:
-            with contextlib.suppress(InvalidRecord):
-                waiting.append(decode(content))
-    return waiting
 
 
 def served_vector(decision: Decision) -> Vector:
