@@ -121,7 +121,7 @@ class FeatureSet:
         return found
 
     def pending_rows(self, content: bytes) -> Iterator[tuple[View, bytes]]:
-        """The rows in what `pending` gave, with their views. Those of another definition end it: they wait for a worker."""
+        """The rows in what `pending` gave, with their views; from the first of another definition on, none."""
         at = 0
         while at < len(content):
             view = self._by_layout.get(int.from_bytes(content[at : at + LAYOUT_BYTES], "little"))

@@ -32,9 +32,9 @@ MIDDLE_DEVIATIONS = 1.645
 class OnlineLearner:
     """Standard scaler, then logistic regression by stochastic gradient descent, each step bounded.
 
-    The way of a vector: values are scaled by what `observe` has seen, held to `SCALED_LIMIT` deviations, and nulls become 0, the
-    usual value; a null does not move the scaler. The gradient is clipped, the step is constant, weights are pulled
-    towards 0.
+    The way of a vector: values are scaled by what `observe` has seen, held to `SCALED_LIMIT` deviations, and nulls
+    become 0, the usual value; a null does not move the scaler. The gradient is clipped, the step is constant, weights
+    are pulled towards 0.
 
     The scaler moves only in `observe`, so that it sees every event and not the labelled ones only. It is robust: see
     `WinsorisedScaler`. A learner that has observed less than `warm_up` values of a feature scales it to 0; with no

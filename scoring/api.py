@@ -14,7 +14,7 @@ import msgspec
 from prometheus_client import Counter, Histogram
 
 from scoring.scorer import EventConflict, Scorer
-from stream.connection import RedisUnavailable
+from stream.connection import RedisError, RedisUnavailable
 from stream.log import LogFull
 from stream.records import Action, Decision, InvalidRecord, Label, Reading, Transaction, check_time, decode, encode
 
@@ -67,16 +67,19 @@ class Api:
             answer = _refusal(409, "conflict", str(error))
         except LogFull as error:
             answer = _refusal(503, "outbox full", str(error), retry_after_s=RETRY_AFTER_S)
-        except RedisUnavailable as error:
-            answer = _refusal(503, "store unavailable", f"{error}; nothing was recorded, send it again", RETRY_AFTER_S)
+        except RecursionError:
+            answer = _refusal(400, "invalid", "the body is nested too deeply", field="(body)", remedy="send one flat object")
+        except (RedisUnavailable, RedisError) as error:
+            # A late Redis may still have recorded it; sent again, it is recorded once.
+            answer = _refusal(503, "store unavailable", f"{error}; send it again", RETRY_AFTER_S)
         REQUESTS.labels(path, str(answer.status)).inc()
         return answer
 
     def decision(self, event_id: str) -> Answer:
         """GET /decisions/{event_id}."""
         try:
-            found = self.scorer.decision(event_id)
-        except RedisUnavailable as error:
+            found = self.scorer.decision(event_id, self.deadline_ms)
+        except (RedisUnavailable, RedisError) as error:
             return _refusal(503, "store unavailable", str(error), retry_after_s=RETRY_AFTER_S)
         if found is None:
             return _refusal(404, "unknown event", f"no decision is kept for event id {event_id!r}")
@@ -85,9 +88,11 @@ class Api:
     def ready(self) -> list[str]:
         """What keeps this scorer from being ready: nothing where it is."""
         try:
-            self.scorer.ledger.connection.one("PING")
-        except RedisUnavailable as error:
+            reply = self.scorer.ledger.connection.call([("PING",)], self.deadline_ms)[0]
+        except (RedisUnavailable, RedisError) as error:
             return [str(error)]
+        if isinstance(reply, RedisError):
+            return [f"Redis says {reply}"]
         return [] if self.scorer.models().batch is not None else ["no champion model is loaded"]
 
     def _score(self, body: bytes, deadline_ms: float) -> Answer:
@@ -104,12 +109,16 @@ class Api:
     def _event(self, body: bytes, deadline_ms: float) -> Answer:
         record: Any = decode(body, Transaction | Action | Reading)
         check_time(record, datetime.now(UTC), self.clock_skew)
-        return _accepted(record.event_id, self.scorer.accept(record))
+        return _accepted(record.event_id, self.scorer.accept(record, deadline_ms))
 
     def _label(self, body: bytes, deadline_ms: float) -> Answer:
         record: Label = decode(body, Label)
         check_time(record, datetime.now(UTC), self.clock_skew)
-        return _accepted(record.event_id, self.scorer.accept(record))
+        happened = record.event_timestamp
+        if happened is not None and happened > record.labelled_at + self.clock_skew:
+            # A history counts back from its newest row: one from the future would push all others out.
+            raise InvalidRecord("event_timestamp", happened.isoformat(), "lies after 'labelled_at'; send the event's time")
+        return _accepted(record.event_id, self.scorer.accept(record, deadline_ms))
 
 
 def _accepted(event_id: str, is_new: bool) -> Answer:
@@ -127,4 +136,6 @@ def too_large(limit: int) -> Answer:
 
 def bad_deadline(text: str) -> Answer:
     """The deadline header is not a number of milliseconds."""
-    return _refusal(400, "invalid", f"X-Deadline-Ms has {text!r}: send milliseconds, from 1 to 10000")
+    remedy = "send milliseconds, from 1 to 10000"
+    message = f"X-Deadline-Ms has {text!r}: {remedy}"
+    return _refusal(400, "invalid", message, field="X-Deadline-Ms", value=repr(text), remedy=remedy)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, ClassVar
-from urllib.parse import unquote
 
 from _bentoml_sdk import Service
 
@@ -38,23 +37,26 @@ class FrontDoor:
         if api is not None:
             path, method = scope["path"], scope["method"]
             if method == "POST" and path in api.routes:
-                await _respond(send, await self._post(api, scope, receive))
+                answer = await self._post(api, scope, receive)
+                if answer is not None:
+                    await _respond(send, answer)
                 return
             if method == "GET" and path.startswith(DECISIONS):
-                await _respond(send, api.decision(unquote(path[len(DECISIONS) :])))
+                await _respond(send, api.decision(path[len(DECISIONS) :]))
                 return
         await self.inner(scope, receive, send)
 
-    async def _post(self, api: Api, scope: Scope, receive: Receive) -> Answer:
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        while message.get("more_body"):
+    async def _post(self, api: Api, scope: Scope, receive: Receive) -> Answer | None:
+        """The answer; None where the client left before its body was whole."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
             if len(body) > self.body_limit:
                 return too_large(self.body_limit)
-            message = await receive()
-            body += message.get("body", b"")
-        if len(body) > self.body_limit:
-            return too_large(self.body_limit)
         for name, value in scope["headers"]:
             if name == b"x-deadline-ms":
                 deadline_ms = _deadline(value)

@@ -70,9 +70,11 @@ class Ledger:
         """The command that reads an earlier answer, for a caller with more to ask in the same round trip."""
         return ("GET", self.key(event_id))
 
-    def answer(self, event_id: str) -> bytes | None:
+    def answer(self, event_id: str, timeout_ms: float | None = None) -> bytes | None:
         """The stored decision of an event, or None."""
-        found = self.connection.one(*self.read_command(event_id))
+        found = self.connection.call([self.read_command(event_id)], timeout_ms)[0]
+        if isinstance(found, RedisError):
+            raise found
         return None if found is None or found == ANSWERED else bytes(found)
 
     def commit(

@@ -54,9 +54,10 @@ class ModelFeed:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the background thread."""
+        """End the background thread, if it was started, and close the connection."""
         self._stop.set()
-        self._thread.join(timeout=2)
+        if self._thread.ident is not None:
+            self._thread.join(timeout=2)
         self._connection.close()
 
     def refresh(self) -> None:

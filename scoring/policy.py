@@ -10,11 +10,11 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from features.expression import function, parse
+from features.expression import InvalidExpression, function, parse
 from features.view import field_kinds, field_sources
 from stream.records import Outcome
 
-Money = Annotated[float, Meta(ge=0.0)]
+Money = Annotated[float, Meta(ge=0.0, le=1e12)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
@@ -84,11 +84,17 @@ def load_policy(path: Path, source: type[Any]) -> Policy:
         raise InvalidPolicy(f"policy {path} needs a text 'version' and a table [default]")
     default = _costs(path, "default", content["default"])
     kinds, sources = field_kinds(source), field_sources(source, "r")
+    tables = content.get("segments", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise InvalidPolicy(f"policy {path} has 'segments' that are no tables; write each as [[segments]]")
     segments = []
-    for segment in content.get("segments", []):
-        own = {key: value for key, value in segment.items() if key not in ("name", "when")}
-        name = str(segment.get("name", "(unnamed)"))
-        condition = parse(str(segment.get("when", "")), kinds, "boolean").python(sources)
+    for table in tables:
+        own = {key: value for key, value in table.items() if key not in ("name", "when")}
+        name = str(table.get("name", "(unnamed)"))
+        try:
+            condition = parse(str(table.get("when", "")), kinds, "boolean").python(sources)
+        except InvalidExpression as error:
+            raise InvalidPolicy(f"policy {path}, {name!r}, 'when': {error}") from None
         segments.append((name, function("r", condition), _costs(path, name, content["default"] | own)))
     return Policy(content["version"], default, segments)
 
@@ -97,4 +103,5 @@ def _costs(path: Path, segment: str, content: dict[str, Any]) -> Costs:
     try:
         return msgspec.convert(content, Costs)
     except msgspec.ValidationError as error:
-        raise InvalidPolicy(f"policy {path}, {segment!r}: {error}") from None
+        known = ", ".join(Costs.__struct_fields__)
+        raise InvalidPolicy(f"policy {path}, {segment!r}: {error}; the settings are {known}") from None

@@ -37,7 +37,7 @@ def explain(
     drops = whole - scores[:-1]
     reasons = []
     for i in np.argsort(-drops).tolist()[:REASON_LIMIT]:
-        if whole <= 0 or drops[i] < SMALLEST_SHARE * whole:
+        if not (whole > 0 and drops[i] >= SMALLEST_SHARE * whole):  # NaN is no reason
             break
         reasons.append(_reason(catalogue[i], float(vector[i]), float(usual[i])))
     return reasons

@@ -30,6 +30,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     because: str = ""
 
 
+class _RuleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    # Strict, so that a misspelt table is an error and not a file without rules.
+    rules: list[Rule] = []
+
+
 class RuleSet:
     """All live rules of a use case, as one compiled function."""
 
@@ -67,7 +72,7 @@ def load_rules(path: Path, features: FeatureSet) -> RuleSet:
     """Read rules from TOML. Raises `InvalidRule` naming the rule."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        rules = msgspec.convert(content.get("rules", []), list[Rule])
+        rules = msgspec.convert(content, _RuleFile).rules
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise InvalidRule(f"rules {path} cannot be read: {error}") from None
     return RuleSet(rules, features)

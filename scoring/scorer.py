@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from features.feature_set import EntityRef, FeatureSet, Vector, ViewRead
@@ -23,6 +23,7 @@ from features.history import CorruptState, History
 from features.online_store import StoredEntity
 from models.contract import Model
 from models.ensemble import Opinion, combine
+from models.onnx import OnnxModel
 from scoring.ledger import ANSWERED, Ledger
 from scoring.live_models import LiveModels
 from scoring.policy import Policy
@@ -30,11 +31,13 @@ from scoring.reasons import explain
 from scoring.rules import Rule, RuleSet, overrule
 from scoring.use_case import UseCase
 from stream.connection import RedisError, RedisUnavailable
-from stream.records import Decision, Event, Label, MemberScore, Transaction, decode
+from stream.log import LogFull
+from stream.records import Decision, Event, Label, MemberScore, Reason, Transaction, decode
 
 DEFAULT_DEADLINE_MS = 50.0
 SPOOL_LIMIT = 10_000
 SPOOL_BATCH = 20
+Waiting = tuple[Any, dict[EntityRef, bytes], Decision]
 PRIOR_SCORE = 0.01
 """What is answered when no model can be heard: the base rate, flagged as degraded."""
 
@@ -81,7 +84,7 @@ class Scorer:
         self.policy = policy
         self.rules = rules
         self.clock = clock
-        self.spool: deque[tuple[Any, dict[EntityRef, bytes], Decision]] = deque(maxlen=SPOOL_LIMIT)
+        self.spool: dict[str, Waiting] = {}
         self._catalogue = use_case.features.catalogue()
 
     def score(self, record: Any, deadline_ms: float = DEFAULT_DEADLINE_MS) -> Decision:
@@ -89,7 +92,8 @@ class Scorer:
 
         Within the deadline it answers with what there is; `degraded` says what was missing. An answer given while
         Redis is away or late is `not recorded yet`: it is kept in memory (the newest `SPOOL_LIMIT`) and recorded when
-        Redis is back, or lost with this process; a sender who must be sure sends the event again later.
+        Redis is back, or lost with this process; a sender who must be sure sends the event again later, and gets the
+        same decision without that remark once it is recorded.
 
         Raises
         ------
@@ -102,6 +106,8 @@ class Scorer:
         deadline = stages.started + deadline_ms / 1000
         features = self.use_case.features
         refs = features.refs(record)
+        if record.event_id in self.spool:
+            return self._again(record, max(1.0, deadline_ms / 2))
         degraded: list[str] = []
         stored: list[StoredEntity] | None = None
         try:
@@ -109,7 +115,9 @@ class Scorer:
                 [self.ledger.read_command(record.event_id), *self.store.read_commands(refs)],
                 max(1.0, deadline_ms / 2),
             )
-            if isinstance(replies[0], bytes):
+            if isinstance(replies[0], RedisError):
+                raise replies[0]
+            if replies[0] is not None:
                 return self._earlier(record, replies[0])
             stored = [self.store.parse(ref, reply) for ref, reply in zip(refs, replies[1:], strict=True)]
         except (RedisUnavailable, RedisError):
@@ -118,8 +126,10 @@ class Scorer:
         vector = features.vector(record, {} if stored is None else view_reads(features, refs, stored, record))
         values = vector.values
         stages.mark("features")
-        opinions, scores = self._ask(values, degraded)
+        models = self.models()
+        opinions, scores = self._ask(models, values, degraded)
         combined = combine(opinions, self.use_case.weights)
+        degraded += [f"{name} model" for name, why in combined.left_out.items() if why == "stale"]
         score = PRIOR_SCORE if combined.score is None else combined.score
         if combined.score is None:
             degraded.append("models")
@@ -128,10 +138,9 @@ class Scorer:
         choice = self.policy.choose(record, score)
         outcome = overrule(choice.outcome, fired)
         stages.mark("rules")
-        batch = self.models().batch
-        reasons = []
-        if outcome != "approve" and batch is not None and "batch" in scores and time.perf_counter() < deadline:
-            reasons = explain(batch, values, self._catalogue, batch.manifest.reference)
+        reasons: list[Reason] = []
+        if outcome != "approve" and models.batch is not None and "batch" in scores and time.perf_counter() < deadline:
+            reasons = self._explain(models.batch, values, degraded)
             stages.mark("reasons")
         decision = Decision(
             event_id=record.event_id,
@@ -159,15 +168,15 @@ class Scorer:
         Raises `LogFull` when the outbox is full and `RedisUnavailable` when nothing could be recorded.
         """
         if isinstance(record, Label):
-            record = self.enrich(record)
+            record = self.enrich(record, timeout_ms)
         pending = self.use_case.features.pending(record)
         return isinstance(self.ledger.commit(record, pending, timeout_ms=timeout_ms), int)
 
-    def enrich(self, label: Label) -> Label:
+    def enrich(self, label: Label, timeout_ms: float | None = None) -> Label:
         """The label with the ids, the amount and the time of its event, where the decision is still known."""
-        if label.event_timestamp is not None and label.card_id is not None and label.merchant_id is not None:
+        if None not in (label.event_timestamp, label.card_id, label.merchant_id, label.device_id, label.amount):
             return label
-        content = self.ledger.answer(label.event_id)
+        content = self.ledger.answer(label.event_id, timeout_ms)
         if content is None:
             return label
         record: Transaction = decode(content, Decision).record
@@ -183,9 +192,9 @@ class Scorer:
             amount=record.amount if label.amount is None else label.amount,
         )
 
-    def decision(self, event_id: str) -> Decision | None:
+    def decision(self, event_id: str, timeout_ms: float | None = None) -> Decision | None:
         """The stored decision of an event, or None."""
-        content = self.ledger.answer(event_id)
+        content = self.ledger.answer(event_id, timeout_ms)
         return None if content is None else decode(content, Decision)
 
     def _earlier(self, record: Any, content: bytes) -> Decision:
@@ -193,13 +202,12 @@ class Scorer:
             raise EventConflict(f"event id {record.event_id!r} was sent before, not to be scored; use another id")
         earlier: Decision = decode(content, Decision)
         if earlier.record != record:
-            raise EventConflict(
-                f"event id {record.event_id!r} was answered before for another record; use an id for one event only"
-            )
+            raise EventConflict(_answered_otherwise(record.event_id))
         return earlier
 
-    def _ask(self, values: Any, degraded: list[str]) -> tuple[dict[str, Opinion], dict[str, MemberScore]]:
-        models = self.models()
+    def _ask(
+        self, models: LiveModels, values: Any, degraded: list[str]
+    ) -> tuple[dict[str, Opinion], dict[str, MemberScore]]:
         opinions: dict[str, Opinion] = {}
         scores: dict[str, MemberScore] = {}
         members: list[tuple[str, Model | None, bool, float]] = [("batch", models.batch, True, 0.0)]
@@ -228,6 +236,13 @@ class Scorer:
             degraded.append("rules")
             return []
 
+    def _explain(self, model: OnnxModel, values: Any, degraded: list[str]) -> list[Reason]:
+        try:
+            return explain(model, values, self._catalogue, model.manifest.reference)
+        except Exception:  # an answer without reasons is better than none
+            degraded.append("reasons")
+            return []
+
     def _record(self, decision: Decision, pending: dict[EntityRef, bytes], deadline: float) -> Decision:
         if "online store" in decision.degraded:
             return self._put_off(decision, pending)
@@ -237,29 +252,63 @@ class Scorer:
         except (RedisUnavailable, RedisError):
             return self._put_off(decision, pending)
         if self.spool:
-            self.record_spooled(left_ms)
+            self.record_spooled(max(1.0, (deadline - time.perf_counter()) * 1000))
         return decision if isinstance(reply, int) else self._earlier(decision.record, reply)
 
     def _put_off(self, decision: Decision, pending: dict[EntityRef, bytes]) -> Decision:
-        decision.degraded.append("not recorded yet")
-        self.spool.append((decision.record, pending, decision))
-        return decision
+        while len(self.spool) >= SPOOL_LIMIT:
+            del self.spool[next(iter(self.spool))]
+        self.spool[decision.event_id] = (decision.record, pending, decision)
+        return _unrecorded(decision)
+
+    def _again(self, record: Any, timeout_ms: float) -> Decision:
+        # A retry of what still waits: the same decision, and a chance to record it.
+        _, _, decision = waiting = self.spool[record.event_id]
+        if decision.record != record:
+            raise EventConflict(_answered_otherwise(record.event_id))
+        try:
+            reply = self.ledger.committed(record, self._commits([waiting], timeout_ms)[0])
+        except (RedisUnavailable, RedisError, LogFull):
+            return _unrecorded(decision)
+        self.spool.pop(record.event_id)
+        return decision if isinstance(reply, int) else self._earlier(record, reply)
+
+    def _commits(self, waiting: list[Waiting], timeout_ms: float) -> list[Any]:
+        return self.ledger.connection.call([self.ledger.command(*one) for one in waiting], timeout_ms)
 
     def record_spooled(self, timeout_ms: float) -> int:
         """Record what was answered while Redis was away, some of it; how many answers still wait.
 
         A commit that was late, not lost, is found and left as it is: recording twice is recording once.
         """
-        batch = list(islice(self.spool, SPOOL_BATCH))
+        batch = dict(islice(self.spool.items(), SPOOL_BATCH))
         try:
-            replies = self.ledger.connection.call([self.ledger.command(*one) for one in batch], timeout_ms)
-        except RedisUnavailable:
+            replies = self._commits(list(batch.values()), timeout_ms)
+        except (RedisUnavailable, RedisError):
             return len(self.spool)
-        for reply in replies:
+        for event_id, reply in zip(batch, replies, strict=True):
+            waiting = self.spool.pop(event_id)
             if isinstance(reply, RedisError):
-                break
-            self.spool.popleft()
+                self.spool[event_id] = waiting  # at the end: one that cannot be recorded must not hold up the others
         return len(self.spool)
+
+    def close(self, timeout_ms: float = 1000) -> None:
+        """Record what still waits, as far as the time allows, and close the connection."""
+        end = time.monotonic() + timeout_ms / 1000
+        left = len(self.spool)
+        while left and (left_ms := (end - time.monotonic()) * 1000) > 0:
+            before, left = left, self.record_spooled(left_ms)
+            if left == before:
+                break
+        self.ledger.connection.close()
+
+
+def _answered_otherwise(event_id: str) -> str:
+    return f"event id {event_id!r} was answered before for another record; use an id for one event only"
+
+
+def _unrecorded(decision: Decision) -> Decision:
+    return msgspec.structs.replace(decision, degraded=[*decision.degraded, "not recorded yet"])
 
 
 def view_reads(

@@ -65,9 +65,9 @@ class Fraud(Doors):
 
     def __init__(self) -> None:
         die_with_parent()
-        scorer, self._feed = open_scorer(SETTINGS, FRAUD)
+        self._scorer, self._feed = open_scorer(SETTINGS, FRAUD)
         self._feed.start()
-        self._api = Api(scorer, SETTINGS.clock_skew, SETTINGS.deadline)
+        self._api = Api(self._scorer, SETTINGS.clock_skew, SETTINGS.deadline)
         type(self).api = self._api
         # What lives now lives on: the collector need not walk it again within somebody's request.
         gc.collect()
@@ -90,8 +90,9 @@ class Fraud(Doors):
 
     @bentoml.on_shutdown
     def close(self) -> None:
-        """Stop the background thread."""
+        """Record what still waits, stop the background thread."""
         type(self).api = None
+        self._scorer.close()
         self._feed.stop()
 
     async def __is_ready__(self) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import typing
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
 
 def body_of(source: type[msgspec.Struct], example: dict[str, Any]) -> type[BaseModel]:
@@ -17,7 +18,8 @@ def body_of(source: type[msgspec.Struct], example: dict[str, Any]) -> type[BaseM
     for field in msgspec.structs.fields(source):
         default = ... if field.required else field.default
         fields[field.name] = (_annotation(hints[field.name]), default)
-    config = ConfigDict(extra="forbid", json_schema_extra={"example": example})
+    # Strict and finite, as the struct is: pydantic would take "12", true and NaN for an amount.
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra={"example": example})
     tag = source.__struct_config__.tag
     if isinstance(tag, str):
         fields["type"] = (typing.Literal[tag], tag)
@@ -27,7 +29,9 @@ def body_of(source: type[msgspec.Struct], example: dict[str, Any]) -> type[BaseM
 def _annotation(hint: Any) -> Any:
     if typing.get_origin(hint) is Annotated:
         inner, *extras = typing.get_args(hint)
-        return Annotated[inner, *(_field(extra) for extra in extras if isinstance(extra, Meta))]
+        return Annotated[_annotation(inner), *(_field(extra) for extra in extras if isinstance(extra, Meta))]
+    if hint is datetime:
+        return AwareDatetime  # every time has a zone
     options = typing.get_args(hint)
     if type(None) in options:
         kept = [_annotation(option) for option in options if option is not type(None)]

@@ -135,7 +135,10 @@ class LearnerStore:
             " ORDER BY event_time_us, event_id LIMIT ?) JOIN decisions d USING (event_id) ORDER BY at_us, event_id",
             (*(after or (FIRST_US, "")), limit),
         )
-        return [Unobserved(*row[:3], np.frombuffer(row[3], dtype=np.float64)) for row in rows.fetchall()]
+        return [
+            Unobserved(at_us, event_id, definition_hash, np.frombuffer(vector, dtype=np.float64))
+            for at_us, event_id, definition_hash, vector in rows.fetchall()
+        ]
 
     def drop_unobserved(self, up_to: tuple[int, str]) -> None:
         """Decisions up to this event time and id are observed."""

@@ -119,9 +119,9 @@ def ordinary(count: int = 1000, seed: int = 0) -> Vector:
     return values
 
 
-def scaler_of(values: Vector, **named: int | float) -> tuple[float, float]:
+def scaler_of(values: Vector) -> tuple[float, float]:
     """The mean and the standard deviation that one feature is scaled by after these values."""
-    learner = OnlineLearner(("amount",), settings=OnlineSettings(**named))
+    learner = OnlineLearner(("amount",))
     for value in values:
         learner.observe(np.array([value]))
     weights = learner.to_weights()

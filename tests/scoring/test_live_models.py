@@ -32,8 +32,10 @@ def publisher(connection: RedisConnection) -> RedisPublisher:
 
 
 @pytest.fixture
-def feed(redis_db: str, tmp_path: Path) -> ModelFeed:
-    return ModelFeed("fraud", "h", Registry(tmp_path), redis_db)
+def feed(redis_db: str, tmp_path: Path) -> Iterator[ModelFeed]:
+    made = ModelFeed("fraud", "h", Registry(tmp_path), redis_db)
+    yield made
+    made.stop()
 
 
 def age_s(feed: ModelFeed) -> float:
@@ -99,8 +101,8 @@ def test_without_redis_the_present_model_stays_and_grows_old(
     publisher.send_heartbeat()
     feed.refresh()
     before = feed.current
-    with RedisConnection("redis://127.0.0.1:1/0") as gone:
-        monkeypatch.setattr(feed, "_connection", gone)
+    with RedisConnection("redis://127.0.0.1:1/0") as gone, monkeypatch.context() as patch:
+        patch.setattr(feed, "_connection", gone)
         feed.refresh()
     assert (feed.current.online, feed.current.online_at_s) == (before.online, before.online_at_s)
     assert "did not answer" in feed.problems["online"]

@@ -129,11 +129,7 @@ def send(log: Any, record: Record, number: int) -> None:
         log.entries[part].append(Entry(log.end(part) + 2, record.key, encode(record)))
 
 
-def at_hours(decision: Decision, hours: int) -> float:
-    return decision.event_timestamp.timestamp() / 3600 - hours
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_polls_partitions_and_crashes_change_nothing(
     data: st.DataObject, new_log: Callable[[], Any], decision: Make, label: Verdicts
@@ -183,7 +179,9 @@ def test_a_log_that_is_there_in_full_gives_one_answer(
 
     choice = random.Random(seed)
     log, transactions = new_log(), iter(range(10_000))
+    process = Process(log, choice.randrange, lambda: next(transactions) == killed_after)
+    if seed % 2:
+        process.cycle()  # it is there before the records: they come by polls, not by catching up
     for record in records:
         send(log, record, choice.randrange(2))
-    process = Process(log, choice.randrange, lambda: next(transactions) == killed_after)
     assert process.finish() == clean_pass(records)
