@@ -67,9 +67,10 @@ MERCHANT_FRAUD = View(
     entity="merchant_id",
     source=Label,
     where="label == 'fraud'",
+    time="labelled_at",
     windows=("1d", "7d", "30d"),
     description="frauds at this merchant, as they become known",
-    features=[count(delay="7d"), count(windows=("30d",))],
+    features=[count()],
 )
 
 FRAUD = FeatureSet(
@@ -107,8 +108,8 @@ FRAUD = FeatureSet(
         *(
             Derived(
                 f"merchant_risk_{window}",
-                f"merchant_fraud_count_{window}_after_7d / merchant_count_{window}_after_7d",
-                f"share of frauds at the merchant over {window}, ending 7d ago, when labels are in",
+                f"merchant_fraud_count_{window} / merchant_count_{window}_after_7d",
+                f"frauds at the merchant that became known within {window}, as a share of its events of 7d before",
                 "share",
             )
             for window in ("1d", "7d", "30d")

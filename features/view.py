@@ -76,6 +76,9 @@ class View:
         The aggregates. Their order fixes the order in the vector.
     where
         Which records count, as an expression over the record's fields; all by default.
+    time
+        The field that says when the record takes effect. What is learned later than it happened (a label) takes effect
+        when it becomes known: no row then comes late, and no feature ever sees what nobody could have known.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class View:
         windows: tuple[str, ...],
         features: list[Aggregate],
         where: str | None = None,
+        time: str = "event_timestamp",
         description: str = "",
     ) -> None:
         self.name = name
@@ -94,6 +98,7 @@ class View:
         self.source = source
         self.windows = windows
         self.where = where
+        self.time = time
         self.description = description
         self.fields = field_kinds(source)
         if self.fields.get(entity) != "text":
@@ -126,7 +131,7 @@ class View:
     @cached_property
     def layout(self) -> int:
         """A 32-bit name for the shape of this view's rows: a state of another shape is not read."""
-        shape = (STATE_VERSION, self.name, self.source.__name__, self.where, self.columns, self.members)
+        shape = (STATE_VERSION, self.name, self.source.__name__, self.where, self.time, self.columns, self.members)
         return crc32(repr(shape).encode())
 
     @cached_property
@@ -138,14 +143,15 @@ class View:
         wanted = None
         if self.where is not None:
             wanted = function("r", parse(self.where, self.fields, "boolean").python(self._sources()))
-        pack, entity = self.row_format.pack, self.entity
+        pack, entity, time = self.row_format.pack, self.entity, self.time
 
         def row(record: Any) -> bytes | None:
-            if getattr(record, entity) is None or record.event_timestamp is None:
+            moment = getattr(record, time)
+            if getattr(record, entity) is None or moment is None:
                 return None
             if wanted is not None and not wanted(record):
                 return None
-            return pack(micros(record.event_timestamp), *values(record, member_hash))
+            return pack(micros(moment), *values(record, member_hash))
 
         return row
 

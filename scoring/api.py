@@ -68,7 +68,9 @@ class Api:
         except LogFull as error:
             answer = _refusal(503, "outbox full", str(error), retry_after_s=RETRY_AFTER_S)
         except RecursionError:
-            answer = _refusal(400, "invalid", "the body is nested too deeply", field="(body)", remedy="send one flat object")
+            answer = _refusal(
+                400, "invalid", "the body is nested too deeply", field="(body)", remedy="send one flat object"
+            )
         except (RedisUnavailable, RedisError) as error:
             # A late Redis may still have recorded it; sent again, it is recorded once.
             answer = _refusal(503, "store unavailable", f"{error}; send it again", RETRY_AFTER_S)
@@ -117,7 +119,9 @@ class Api:
         happened = record.event_timestamp
         if happened is not None and happened > record.labelled_at + self.clock_skew:
             # A history counts back from its newest row: one from the future would push all others out.
-            raise InvalidRecord("event_timestamp", happened.isoformat(), "lies after 'labelled_at'; send the event's time")
+            raise InvalidRecord(
+                "event_timestamp", happened.isoformat(), "lies after 'labelled_at'; send the event's time"
+            )
         return _accepted(record.event_id, self.scorer.accept(record, deadline_ms))
 
 

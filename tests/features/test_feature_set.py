@@ -84,8 +84,9 @@ def test_equal_amounts_have_no_deviation() -> None:
 def test_merchant_risk_is_frauds_by_payments_of_the_time_when_labels_are_in() -> None:
     reads = paid(8 * DAY, 8 * DAY - HOUR, MINUTE)
     merchant_fraud = next(view for view in FRAUD.views if view.source is Label)
-    at = payment(0, T0_US - 8 * DAY).event_timestamp
-    row = merchant_fraud.row(Label(event_id="e", label="fraud", labelled_at=at, event_timestamp=at, merchant_id="m"))
+    happened, known = (payment(0, T0_US - ago).event_timestamp for ago in (8 * DAY, DAY))
+    label = Label(event_id="e", label="fraud", labelled_at=known, event_timestamp=happened, merchant_id="m")
+    row = merchant_fraud.row(label)
     assert row is not None
     reads["merchant_fraud"].history.fold(row)
     features = scored(reads)

@@ -263,9 +263,10 @@ def test_frauds_are_counted_for_their_merchant_and_other_verdicts_are_not() -> N
     ]
     counted = folder(store).fold(ListLog([payment(1, T0_US), *labels]).all())
     assert counted.dead == []
-    assert feature(store, "merchant_fraud_count_30d", "m", T0_US + MINUTE) == 2
+    # The one without the event's time counts too: what matters is when the fraud became known.
+    assert feature(store, "merchant_fraud_count_30d", "m", T0_US + MINUTE) == 3
     assert feature(store, "merchant_count_1d", "m", T0_US) == 1
-    assert len(history(store, MERCHANT_FRAUD, "m").rows) == 2 * MERCHANT_FRAUD.row_size
+    assert len(history(store, MERCHANT_FRAUD, "m").rows) == 3 * MERCHANT_FRAUD.row_size
 
 
 def test_folded_and_duplicate_records_are_no_longer_pending() -> None:

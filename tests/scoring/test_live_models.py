@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from models.ensemble import Combined, Opinion, combine
 from models.online import OnlineLearner
 from models.registry import Registry
-from models.snapshot import ALIVE_EXPIRY_MS, alive_key
+from models.snapshot import ALIVE_EXPIRY_MS, OnlineSettings, alive_key
 from scoring.live_models import ModelFeed
+from scoring.scorer import Scorer
+from scoring.use_case import FRAUD
 from stream.connection import RedisConnection
+from stream.records import Transaction
 from training.publisher import RedisPublisher, model_key
 
 DAY_MS = 86_400_000
@@ -133,3 +138,33 @@ def test_a_key_of_another_kind_is_a_problem_and_not_the_end(feed: ModelFeed, con
     feed.refresh()
     assert "WRONGTYPE" in feed.problems["online"]
     assert feed.current.online is None
+
+
+@pytest.mark.parametrize(("silent_ms", "degraded"), [(0, False), (3 * DAY_MS, True)])
+def test_a_decision_says_so_when_the_learner_has_been_silent_for_too_long(
+    open_scorer: Callable[..., Scorer],
+    connection: RedisConnection,
+    redis_db: str,
+    tmp_path: Path,
+    silent_ms: int,
+    degraded: bool,
+) -> None:
+    ours = FRAUD.features
+    learner = OnlineLearner(ours.names, definition_hash=ours.definition_hash, settings=OnlineSettings(min_labels=1))
+    for verdict in (True, False):
+        learner.learn_one(np.zeros(len(ours.names)), verdict)
+    publisher = RedisPublisher(connection)
+    publisher.send_weights(learner.to_weights())
+    publisher.send_heartbeat()
+    silent_for(connection, silent_ms)
+    feed = ModelFeed("fraud", ours.definition_hash, Registry(tmp_path), redis_db)
+    feed.refresh()
+    scorer = open_scorer(redis_db)
+    scorer.models = lambda: feed.current
+    decision = scorer.score(
+        Transaction(
+            event_id="e", event_timestamp=datetime(2026, 1, 31, tzinfo=UTC), card_id="c", merchant_id="m", amount=1.0
+        )
+    )
+    feed.stop()
+    assert ("online model" in decision.degraded) is degraded

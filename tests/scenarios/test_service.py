@@ -1,0 +1,109 @@
+"""The real BentoML service, as `headrace serve` starts it: its pages, hostile bodies, and its end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import time
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from headrace.stack import Stack
+from stream.played import Played
+from stream.records import encode
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
+
+END_LIMIT_S = 8.0
+HOSTILE = [
+    b"",
+    b"{",
+    b"\xff\xfe",
+    b"null",
+    b"[" * 30_000,
+    b'{"type":"transaction","event_id":' + b"[" * 30_000,
+    b'{"type":"transaction","amount":1e999}',
+    b'{"type":"transaction","amount":NaN}',
+    b'{"type":"transaction","amount":' + b"9" * 10_000 + b"}",
+    b'{"type":"decision"}',
+    b" " * 200_000,
+]
+
+
+def ask(url: str, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    """One request over a connection of its own."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)) as link:
+        link.request(method, path, body, {"content-type": "application/json", "x-deadline-ms": "9000"})
+        with link.getresponse() as answer:
+            return answer.status, answer.read()
+
+
+def test_the_service_serves_documents_withstands_and_ends(stack: Stack, payments: list[Played]) -> None:
+    url = stack.start_service()
+    it_answers(url, encode(payments[0].transaction), payments[0].transaction.event_id)
+    it_documents_itself(url)
+    it_withstands_hostile_bodies(url, encode(payments[1].transaction))
+    it_ends_and_leaves_nothing(stack, url)
+
+
+def it_answers(url: str, body: bytes, event_id: str) -> None:
+    assert ask(url, "GET", "/livez")[0] == 200
+    assert ask(url, "GET", "/readyz")[0] == 200
+    status, answer = ask(url, "POST", "/fraud/score", body)
+    assert status == 200, answer
+    assert ask(url, "POST", "/fraud/score", body) == (200, answer)
+    assert ask(url, "GET", f"/decisions/{event_id}") == (200, answer)
+    assert ask(url, "GET", "/decisions/nobody")[0] == 404
+    assert json.loads(answer)["degraded"] == []
+
+
+def it_documents_itself(url: str) -> None:
+    status, metrics = ask(url, "GET", "/metrics")
+    assert status == 200
+    assert b"headrace_requests" in metrics
+    status, page = ask(url, "GET", "/docs.json")
+    assert status == 200
+    documented = json.loads(page)
+    for path in ("/fraud/score", "/events", "/labels"):
+        assert "post" in documented["paths"][path]
+    examples = examples_in(documented)
+    assert {"tx-1001"} == {example["event_id"] for example in examples}
+    assert {"transaction", "label"} <= {example["type"] for example in examples}
+
+
+def examples_in(page: Any) -> list[dict[str, Any]]:
+    if isinstance(page, dict):
+        own = [page["example"]] if isinstance(page.get("example"), dict) else []
+        return own + [example for value in page.values() for example in examples_in(value)]
+    return [example for value in page for example in examples_in(value)] if isinstance(page, list) else []
+
+
+def it_withstands_hostile_bodies(url: str, good: bytes) -> None:
+    for path in ("/fraud/score", "/events", "/labels"):
+        for body in HOSTILE:
+            status, answer = ask(url, "POST", path, body)
+            assert 400 <= status < 500, (path, body[:50], status, answer[:200])
+    status, answer = ask(url, "POST", "/fraud/score", good)
+    assert (status, json.loads(answer)["degraded"]) == (200, [])
+
+
+def it_ends_and_leaves_nothing(stack: Stack, url: str) -> None:
+    service = stack.children["service"]
+    family = psutil.Process(service.pid).children(recursive=True)
+    started = time.monotonic()
+    psutil.Process(service.pid).send_signal(signal.SIGTERM)
+    assert service.wait(END_LIMIT_S), service.log_tail()
+    _, alive = psutil.wait_procs(family, timeout=max(0.1, END_LIMIT_S - (time.monotonic() - started)))
+    assert alive == []
+    parts = urlsplit(url)
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((parts.hostname, parts.port))
