@@ -17,7 +17,7 @@ demo: env
 	$(BIN)/headrace demo $(if $(KAFKA),--kafka embedded) $(ARGS)
 
 test: env
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: env
 	$(BIN)/ruff check .

@@ -6,14 +6,18 @@ probabilities of both classes. `models/onnx_export.py` writes them; nothing here
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from models.contract import Matrix, Vector
 from models.manifest import Manifest
+
+# Read when it is imported: otherwise it writes a session file and may report its use to its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 ONLY_ERRORS = 3
 

@@ -67,10 +67,6 @@ class Api:
             answer = _refusal(409, "conflict", str(error))
         except LogFull as error:
             answer = _refusal(503, "outbox full", str(error), retry_after_s=RETRY_AFTER_S)
-        except RecursionError:
-            answer = _refusal(
-                400, "invalid", "the body is nested too deeply", field="(body)", remedy="send one flat object"
-            )
         except (RedisUnavailable, RedisError) as error:
             # A late Redis may still have recorded it; sent again, it is recorded once.
             answer = _refusal(503, "store unavailable", f"{error}; send it again", RETRY_AFTER_S)

@@ -16,7 +16,7 @@ from features.feature_set import EntityRef
 from features.online_store import RedisOnlineStore
 from stream.connection import Command, RedisConnection, RedisError
 from stream.log import LogFull, partition_of
-from stream.records import Decision, Event, Label, encode
+from stream.records import Decision, Event, Label, Transaction, encode
 from stream.redis_keys import stream_key
 
 ANSWERED = b"answered"
@@ -62,9 +62,9 @@ class Ledger:
         self._commit = connection.script(self._COMMIT)
 
     @staticmethod
-    def key(identity: str) -> str:
+    def key(identity: str, topic: str = Transaction.topic) -> str:
         """Where the answer to one event is kept."""
-        return f"answer:{identity}"
+        return f"answer:{topic}:{identity}"
 
     def read_command(self, event_id: str) -> Command:
         """The command that reads an earlier answer, for a caller with more to ask in the same round trip."""
@@ -98,7 +98,7 @@ class Ledger:
         """The command of `commit`."""
         number = partition_of(record.key, self.partitions)
         keys: list[str | bytes] = [
-            self.key(record.identity),
+            self.key(record.identity, record.topic),
             stream_key(record.topic, number),
             stream_key(Decision.topic, number),
             *(self.store.key(ref) for ref in pending),

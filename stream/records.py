@@ -43,7 +43,7 @@ class Transaction(_Record, frozen=True, kw_only=True, tag="transaction"):
     card_id: Identifier
     merchant_id: Identifier
     amount: Amount
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217, three capitals")] = "EUR"
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217, three capitals")] = "EUR"
     customer_id: Identifier | None = None
     device_id: Identifier | None = None
     latitude: Annotated[float, Meta(ge=-90.0, le=90.0)] | None = None
@@ -232,7 +232,14 @@ def decode(payload: bytes | str, kind: type[R] | Any = Record) -> R:
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        return decoder.decode(payload)  # type: ignore[no-any-return]
+        return _strictly(decoder, payload)  # type: ignore[no-any-return]
+    except RecursionError:
+        raise InvalidRecord("(body)", payload, "is nested too deeply; send one flat object") from None
+
+
+def _strictly(decoder: msgspec.json.Decoder[Any], payload: bytes | str) -> Any:
+    try:
+        return decoder.decode(payload)
     except msgspec.ValidationError as error:
         raise _explain(str(error), _lenient(payload)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -291,7 +298,7 @@ def _remedy(field: str, text: str) -> str:
 def _lenient(payload: bytes | str) -> object:
     try:
         return msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # pragma: no cover - it decoded a moment ago
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return payload
 
 

@@ -12,6 +12,13 @@ from stream.embedded_redis import EmbeddedRedis
 from stream.kafka_node import KafkaNode, kafka_available
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need the one Kafka node run in one process of pytest-xdist."""
+    for item in items:
+        if item.get_closest_marker("kafka"):
+            item.add_marker(pytest.mark.xdist_group("kafka"))
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
     """The session's embedded Redis. A test that stops or kills one starts its own instead."""

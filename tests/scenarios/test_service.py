@@ -54,6 +54,19 @@ def test_the_service_serves_documents_withstands_and_ends(stack: Stack, payments
     it_ends_and_leaves_nothing(stack, url)
 
 
+def test_without_the_front_door_bentoml_answers_alike(stack: Stack, payments: list[Played]) -> None:
+    stack.settings = stack.settings.but(front_door="off")
+    url = stack.start_service()
+    body = json.loads(encode(payments[0].transaction))
+    status, answer = ask(url, "POST", "/fraud/score", json.dumps(body).encode())
+    assert (status, json.loads(answer)["degraded"]) == (200, []), answer
+    assert ask(url, "POST", "/fraud/score", json.dumps(body).encode())[0] == 200
+    for wrong in ({"amount": str(body["amount"])}, {"amont": 1}, {"event_timestamp": "2026-01-31T12:00:00"}):
+        status, answer = ask(url, "POST", "/fraud/score", json.dumps(body | wrong).encode())
+        assert 400 <= status < 500, answer
+    assert ask(url, "POST", "/fraud/score", json.dumps(body | {"amount": 0.5}).encode())[0] == 409
+
+
 def it_answers(url: str, body: bytes, event_id: str) -> None:
     assert ask(url, "GET", "/livez")[0] == 200
     assert ask(url, "GET", "/readyz")[0] == 200

@@ -19,7 +19,7 @@ from features.feature_set import EntityRef
 from features.history import History
 from features.online_store import MemoryOnlineStore
 from features.worker import Folder
-from headrace.assembly import all_views, open_online_store, open_outbox, open_scorer
+from headrace.assembly import all_views, open_log, open_online_store, open_outbox, open_scorer
 from headrace.settings import Settings
 from headrace.stack import Stack
 from models.online import OnlineLearner
@@ -27,6 +27,7 @@ from models.snapshot import OnlineWeights
 from scoring.use_case import FRAUD
 from stream.connection import RedisConnection
 from stream.embedded_redis import EmbeddedRedis
+from stream.kafka_node import KafkaNode
 from stream.log import Entry, Log, Partition, lag
 from stream.played import Played
 from stream.records import Decision, Label, Transaction, decode, encode, micros
@@ -82,6 +83,15 @@ def test_a_killed_worker_leaves_what_a_clean_pass_leaves(
         play_kill_and_compare(stack, payments, tmp_path, home, opened)
 
 
+@pytest.mark.kafka
+def test_the_same_holds_when_the_log_is_kafka(
+    stack: Stack, payments: list[Played], tmp_path: Path, home: Path, kafka_node: KafkaNode
+) -> None:
+    stack.use_kafka(kafka_node.bootstrap)
+    with ExitStack() as opened:
+        play_kill_and_compare(stack, payments, tmp_path, home, opened)
+
+
 def play_kill_and_compare(stack: Stack, payments: list[Played], tmp_path: Path, home: Path, opened: ExitStack) -> None:
     stack.start_workers()
     stack.start("learner", "learn")
@@ -99,17 +109,24 @@ def play_kill_and_compare(stack: Stack, payments: list[Played], tmp_path: Path, 
         answers[one.transaction.event_id] = answer
         if number % 10 == 0:
             assert client.send("POST", "/fraud/score", encode(one.transaction)) == (200, answer)
-    log = opened.enter_context(closing(open_outbox(stack.settings)))
-    until(drained(log, "worker", "transactions"))
-    until(drained(log, "learner", "decisions"))
+    outbox = opened.enter_context(closing(open_outbox(stack.settings)))
+    log = opened.enter_context(closing(open_log(stack.settings)))
+
+    def wait_for(group: str, topic: str) -> None:
+        if stack.settings.kafka:
+            until(drained(outbox, "relay", topic))
+        until(drained(log, group, topic))
+
+    wait_for("worker", "transactions")
+    wait_for("learner", "decisions")
     labels = labels_for(payments[:500])
     for label in labels:
         assert client.send("POST", "/labels", encode(label)) == (
             202,
             {"event_id": label.event_id, "status": "accepted"},
         )
-    until(drained(log, "worker", "labels"))
-    until(drained(log, "learner", "labels"))
+    wait_for("worker", "labels")
+    wait_for("learner", "labels")
     connection = opened.enter_context(RedisConnection(stack.settings.redis))
     report_key, weights_key = metrics_key(FRAUD.name), model_key(FRAUD.name)
     until(lambda: b'"learned":500' in (connection.one("GET", report_key) or b""))

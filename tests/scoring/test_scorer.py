@@ -179,7 +179,7 @@ def test_a_label_is_filled_from_its_decision(scorer: Scorer) -> None:
 
 def test_what_the_sender_of_a_label_says_is_kept_and_the_rest_is_filled(scorer: Scorer) -> None:
     score(scorer, amount=77.0)
-    said = {"event_timestamp": minutes_later(-1), "card_id": "c2", "merchant_id": "m2"}
+    said: dict[str, Any] = {"event_timestamp": minutes_later(-1), "card_id": "c2", "merchant_id": "m2"}
     full = scorer.enrich(Label(event_id="e1", label="fraud", labelled_at=T0, **said))
     assert {name: getattr(full, name) for name in said} == said
     assert (full.device_id, full.amount) == ("d", 77.0)
