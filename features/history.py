@@ -121,21 +121,39 @@ class History:
 
     def fold(self, row: bytes) -> bool:
         """Put one event's row in its place by time. False when it is older than any window can see."""
-        newest = self.newest_us
-        (at_us,) = _TIME.unpack_from(row)
-        if at_us >= newest:
-            self.rows += row
-        elif at_us <= newest - self.view.horizon_us:
-            return False
-        elif self.merged and at_us < merging.newest_us(self.view, self.merged):
-            self.merged = merging.absorb(self.view, self.merged, row)
-            self._keep_members(row)
-        else:
-            self.rows = insert_row(self.view, self.rows, row)
+        return not self.fold_all([row])
+
+    def fold_all(self, rows: list[bytes]) -> list[int]:
+        """Put events' rows in their places by time, in the order given where times are equal.
+
+        Gives the positions of those that are older than any window can see; they change nothing.
+        """
+        before = newest = self.newest_us
+        merged_until = merging.newest_us(self.view, self.merged) if self.merged else NEVER
+        refused: list[int] = []
+        taken: list[tuple[int, bytes]] = []
+        for position, row in enumerate(rows):
+            (at_us,) = _TIME.unpack_from(row)
+            newest = max(newest, at_us)
+            if at_us <= newest - self.view.horizon_us:
+                refused.append(position)
+            elif at_us < merged_until:
+                self.merged = merging.absorb(self.view, self.merged, row)
+                self._keep_members(row)
+            else:
+                taken.append((at_us, row))
+        if len(taken) > 1:
+            taken.sort(key=_by_time)  # stable: equal times keep their order
+        if taken:
+            block = b"".join([row for _, row in taken])
+            if not self.rows or taken[0][0] >= before:
+                self.rows += block
+            else:
+                self.rows = _in_order(self.view, self.rows + block)
         self._expire()
         if len(self.merged) // merged_size(self.view) + len(self.rows) // self.view.row_size > ROW_BUDGET:
             self._merge()
-        return True
+        return refused
 
     def _expire(self) -> None:
         cutoff = self.newest_us - self.view.horizon_us
@@ -190,10 +208,13 @@ def row_times(view: View, rows: bytes) -> NDArray[np.int64]:
     return np.frombuffer(rows, dtype=np.int64).reshape(-1, view.row_size // 8)[:, 0]
 
 
-def insert_row(view: View, rows: bytes, row: bytes) -> bytes:
-    """Packed rows with one more, after those of the same time."""
-    at = int(np.searchsorted(row_times(view, rows), _TIME.unpack_from(row)[0], side="right")) * view.row_size
-    return rows[:at] + row + rows[at:]
+def _by_time(taken: tuple[int, bytes]) -> int:
+    return taken[0]
+
+
+def _in_order(view: View, rows: bytes) -> bytes:
+    cells = np.frombuffer(rows, dtype=np.int64).reshape(-1, view.row_size // 8)
+    return cells[np.argsort(cells[:, 0], kind="stable")].tobytes()
 
 
 def _members_after(members: bytes, cutoff_us: int) -> bytes:

@@ -194,6 +194,7 @@ class Folder:
 
     def _fold_share(self, ref: EntityRef, share: _Share, stored: dict[str, bytes]) -> Replacement:
         histories: dict[str, History] = {}
+        taken: dict[str, list[tuple[_Item, bytes]]] = {}
         for item, view, row in share.rows:
             history = histories.get(view.name)
             if history is None:
@@ -205,8 +206,11 @@ class Folder:
                 if history.knows(item.identity):
                     continue
                 history.remember(item.identity)
-            refused = not history.fold(row)
-            item.late = refused and item.late is not False
+            taken.setdefault(view.name, []).append((item, row))
+        for name, own in taken.items():
+            refused = set(histories[name].fold_all([row for _, row in own]))
+            for position, (item, _) in enumerate(own):
+                item.late = position in refused and item.late is not False
         for item in share.duplicates:
             first = self._primary[item.partition.topic]
             history = histories.get(first.name)

@@ -152,6 +152,15 @@ def features_list() -> None:
     print_catalogue()
 
 
+@features.command("show")
+@click.argument("name")
+def features_show(name: str) -> None:
+    """One feature: what it is, where it comes from, its definition."""
+    from headrace.run import print_feature
+
+    print_feature(name)
+
+
 @main.group()
 def models() -> None:
     """The registry."""

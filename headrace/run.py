@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import subprocess
 import sys
@@ -118,6 +119,30 @@ def print_catalogue() -> None:
         for entry in use_case.features.catalogue():
             table.add_row(entry.name, entry.view, entry.window, entry.unit, entry.description)
         Console().print(table)
+
+
+def print_feature(name: str) -> None:
+    """One entry of the catalogue, in full; an unknown name suggests the nearest."""
+    for use_case in USE_CASES.values():
+        for entry in use_case.features.catalogue():
+            if entry.name == name:
+                facts = {
+                    "name": entry.name,
+                    "description": entry.description,
+                    "type": "float64, null where unknown",
+                    "unit": entry.unit,
+                    "view": entry.view,
+                    "window": entry.window or "none",
+                    "position": str(use_case.features.names.index(name)),
+                    "feature set": use_case.features.name,
+                    "definition": use_case.features.definition_hash,
+                }
+                for key, text in facts.items():
+                    click.echo(f"{key:<14}{text}")
+                return
+    every = [feature for use_case in USE_CASES.values() for feature in use_case.features.names]
+    near = difflib.get_close_matches(name, every, n=1)
+    raise click.ClickException(f"there is no feature {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
 def print_models(settings: Settings) -> None:
