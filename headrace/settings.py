@@ -62,9 +62,10 @@ SETTINGS = (
     Setting("clock_skew", "60s", "how far in the future an event's time may lie", milliseconds),
     Setting("answer_retention", "7d", "how long a decision answers retries and GET /decisions", milliseconds),
     Setting("log_retention", "7d", "hot: how long Redis Streams keep records that everybody has read", milliseconds),
+    Setting("archive_retention", "400d", "cold: how long the Parquet archive keeps a day of records", milliseconds),
     Setting("outbox_limit", "1000000", "records in one outbox partition before new ones are refused", positive),
     Setting("pending_limit", "1000", "answered but unfolded records that one entity shows to readers", positive),
-    Setting("appendfsync", "everysec", "embedded Redis: everysec can lose a second in a machine crash, always cannot"),
+    Setting("appendfsync", "everysec", "embedded Redis: everysec can lose a second when it or the machine crashes, always cannot"),
     Setting("body_limit", "65536", "bytes in one request body", positive),
     Setting("front_door", "on", "serve the hot routes before BentoML's middleware; off: as BentoML endpoints", switch),
 )

@@ -28,7 +28,8 @@ class EmbeddedRedis:
     """One Redis server on 127.0.0.1 whose append-only file lies in `directory`.
 
     `appendfsync` is what an acknowledgement survives: `everysec` (a machine crash loses up to the last
-    second) or `always`. A killed server alone loses nothing either way. The port stays the same over `restart`; it is
+    second) or `always`. A killed server can lose that
+    much too while its disk is busy, since Redis then puts off its writes. The port stays the same over `restart`; it is
     chosen freely unless given. It has no password: every user of this machine can reach it.
     """
 

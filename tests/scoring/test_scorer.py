@@ -198,7 +198,8 @@ def test_an_event_of_the_year_one_is_scored(scorer: Scorer) -> None:
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(tmp_path / "redis") as server:
+    # everysec puts off writes while the disk is busy: a killed server could then have lost what it answered.
+    with EmbeddedRedis(tmp_path / "redis", appendfsync="always") as server:
         yield server
 
 
