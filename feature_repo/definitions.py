@@ -96,7 +96,8 @@ def _module_level() -> None:
     states = Path(os.environ.get("HEADRACE_FEAST_STATES", "states"))
     for feature_set in FEATURE_SETS.values():
         for defined in definitions(feature_set, states):
-            globals()[f"{feature_set.name}_{defined.name}"] = defined
+            # With the kind: an entity and an on-demand view may share a name, and what is missing here, Feast deletes.
+            globals()[f"{feature_set.name}_{defined.name}_{type(defined).__name__}"] = defined
 
 
 _module_level()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import FeatureStore
@@ -14,7 +16,9 @@ from feast.infra.online_stores.helpers import _mmh3, _redis_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
+from numpy.typing import NDArray
 
+from feature_repo.environment import environment
 from features.feature_set import EntityRef, FeatureSet
 from features.fraud import FEATURE_SETS
 from features.store_plan import StorePlan, ViewFields, timestamp_value, unwrap_state, wrap_state
@@ -25,24 +29,6 @@ PLAN_FILE = "plan.json"
 
 class LayoutMismatch(RuntimeError):
     """The installed Feast lays out Redis otherwise than the fast path: pin the version that the lock names."""
-
-
-def environment(home: Path, redis_url: str) -> dict[str, str]:
-    """What `feature_store.yaml` and the definitions read from the environment."""
-    parts = urlsplit(redis_url)
-    connection = f"{parts.hostname}:{parts.port or 6379},db={parts.path.strip('/') or 0}"
-    if parts.password:
-        connection += f",password={unquote(parts.password)}"
-    if parts.username:
-        connection += f",username={unquote(parts.username)}"
-    if parts.scheme == "rediss":
-        connection += ",ssl=true"
-    return {
-        "HEADRACE_FEAST_REGISTRY": str((home / "registry.db").resolve()),
-        "HEADRACE_FEAST_REDIS": connection,
-        "HEADRACE_FEAST_STATES": str((home / "states").resolve()),
-        "FEAST_USAGE": "False",
-    }
 
 
 def open_store(home: Path, redis_url: str) -> FeatureStore:
@@ -106,6 +92,34 @@ def compile_plan(project: str, feature_sets: list[FeatureSet]) -> StorePlan:
         if timestamp_value(at_us) != stamp.SerializeToString():
             raise LayoutMismatch(f"Feast stores the time {at_us} otherwise than the fast path")
     return plan
+
+
+def point_in_time(
+    store: FeatureStore, feature_set: FeatureSet, asked: Sequence[Mapping[str, Any]]
+) -> NDArray[np.float64]:
+    """The stored features as they were known at given times: shape (asked, stored features), in declared order.
+
+    Each asked row names its entities (None where there is none) and `at_us`, where the windows end. The states are the
+    newest at or before `at_us`, or before the row's own `event_timestamp` where it has one. They come from the files
+    of `headrace features states`: with `--every event` the answer is exact, with `--every day` as of the last evening.
+
+    The trap: at the very time of an event, its state contains it. For the features that a scorer would have seen, ask
+    for the microsecond before it as `event_timestamp`; what they add of the event itself, Feast cannot know.
+    """
+    frame = pd.DataFrame(
+        {entity: pd.array([row[entity] for row in asked], dtype="string") for entity in feature_set.entities}
+    )
+    at_us = np.array([row["at_us"] for row in asked], dtype=np.int64)
+    frame["at_us"] = at_us
+    times = [row.get("event_timestamp") or pd.Timestamp(row["at_us"], unit="us", tz="UTC") for row in asked]
+    frame["event_timestamp"] = pd.to_datetime(pd.Series(times), utc=True)
+    # The join keeps no order; it hands through what it does not know.
+    frame["asked_row"] = np.arange(len(asked))
+    job = store.get_historical_features(entity_df=frame, features=store.get_feature_service(f"{feature_set.name}_v1"))
+    found = job.to_df().sort_values("asked_row")
+    names = [name for view in feature_set.views for name in view.names]
+    values: NDArray[np.float64] = found[names].to_numpy(dtype=np.float64)
+    return values
 
 
 def _feast_key(project: str, entity: str, value: str) -> bytes:

@@ -34,6 +34,22 @@ UNITS: dict[AggregateKind, str] = {
     "since_last": "seconds",
     "decayed_count": "events",
 }
+DESCRIPTIONS: dict[AggregateKind, str] = {
+    "count": "events of the {whose}",
+    "sum": "total {field} of the {whose}",
+    "mean": "mean {field} of the {whose}",
+    "std": "spread of {field} of the {whose}",
+    "min": "smallest {field} of the {whose}",
+    "max": "largest {field} of the {whose}",
+    "last": "latest {field} of the {whose}",
+    "previous": "previous {field} of the {whose}",
+    "distinct": "different {field}s of the {whose}",
+    "share": "share of the {whose}'s events",
+    "since_first": "time since the {whose}'s first event",
+    "since_last": "time since the {whose}'s previous event",
+    "decayed_count": "fading count of the {whose}'s events",
+    "decayed_sum": "fading total {field} of the {whose}",
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,11 @@ class Feature:
     half_life_us: int
     description: str
     unit: str
+
+    @property
+    def meaning(self) -> tuple[str | int, ...]:
+        """What the number is, apart from the words about it."""
+        return (self.name, self.kind, self.column, self.window_us, self.delay_us, self.half_life_us)
 
 
 class View:
@@ -210,13 +231,13 @@ class View:
         )
 
     def _describe(self, aggregate: Aggregate, window: str) -> str:
-        words = aggregate.kind.replace("_", " ")
-        of = f" of {aggregate.field}" if aggregate.field else ""
-        over = f" over {window}" if window else ""
-        later = f", ending {aggregate.delay} ago" if aggregate.delay != "0s" else ""
-        where = f", where {aggregate.where}" if aggregate.where else ""
-        half = f", half-life {aggregate.half_life}" if aggregate.half_life else ""
-        return f"{words}{of} for the {self.entity}{over}{later}{where}{half}"
+        whose = self.entity.removesuffix("_id")
+        field = (aggregate.field or "").removesuffix("_id")
+        text = DESCRIPTIONS[aggregate.kind].format(whose=whose, field=field.replace("_", " "))
+        text += f" within {window}" if window else ""
+        text += f", ending {aggregate.delay} ago" if aggregate.delay != "0s" else ""
+        text += f", where {aggregate.where}" if aggregate.where else ""
+        return text + (f", halved every {aggregate.half_life}" if aggregate.half_life else "")
 
     def _cell(self, column: Column) -> str:
         sources = self._sources()

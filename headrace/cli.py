@@ -103,6 +103,26 @@ def learn(settings: Settings) -> None:
 
 
 @main.command()
+@with_settings("home", "redis", "kafka", "partitions", "archive_retention")
+def archive(settings: Settings) -> None:
+    """Store what the log carries as Parquet files by day."""
+    from headrace.cold import run_archiver
+
+    run_archiver(settings, stop_on_signals())
+
+
+@main.command()
+@click.option("--from", "source", type=click.Choice(["log", "archive"]), required=True, help="what to fold again")
+@click.option("--force", is_flag=True, help="also where the live history reaches further back than what is replayed")
+@with_settings("home", "redis", "kafka", "partitions")
+def replay(settings: Settings, source: str, force: bool) -> None:
+    """Rebuild every history beside the live ones, then put each in its place; traffic goes on meanwhile."""
+    from headrace.cold import run_replay
+
+    sys.exit(run_replay(settings, source, force, stop_on_signals()))
+
+
+@main.command()
 @with_settings(*(setting.name for setting in SETTINGS))
 def serve(settings: Settings) -> None:
     """Serve the HTTP API with BentoML."""
@@ -159,6 +179,43 @@ def features_show(name: str) -> None:
     from headrace.run import print_feature
 
     print_feature(name)
+
+
+@features.command("states")
+@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--mapping", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="which column is what")
+@click.option("--from", "start", type=click.DateTime(), help="first day that fills the histories (UTC)")
+@click.option("--to", "end", type=click.DateTime(), help="the day after the last (UTC)")
+@click.option("--every", type=click.Choice(["end", "day", "event"]), default="end", help="one row each [end]")
+@with_settings("home")
+def features_states(settings: Settings, **options: Any) -> None:
+    """Compute states from a file, for `feast materialize` (end) and for training frames (day or event)."""
+    from headrace.run import write_feature_states
+
+    write_feature_states(settings, **options)
+
+
+@features.command("env")
+@with_settings("home", "redis")
+def features_env(settings: Settings) -> None:
+    """Shell lines after which Feast's own commands work: eval "$(headrace features env)"."""
+    from feature_repo.environment import exports
+
+    click.echo(exports(settings.home, settings.redis or "redis://127.0.0.1:6379"), nl=False)
+
+
+@features.command("skew")
+@click.option(
+    "--share", type=click.FloatRange(0.0, 1.0, min_open=True), default=0.1, show_default=True, help="of the cards"
+)
+@click.option("--since", type=click.DateTime(), help="leave out decisions of before (UTC)")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="write the figures too")
+@with_settings("home")
+def features_skew(settings: Settings, **options: Any) -> None:
+    """Compare served features with the same recomputed from the archive; status 1 where there are defects."""
+    from headrace.cold import check_skew
+
+    sys.exit(check_skew(settings, **options))
 
 
 @main.group()

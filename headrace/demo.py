@@ -222,6 +222,7 @@ def run_up(settings: Settings) -> None:
             stack.start_workers()
             stack.start("learner", "learn")
             stack.start("review", "review", "keep")
+            stack.start("archiver", "archive")
             url = stack.start_service()
             console.print(
                 f"ready at {url}; Redis at {stack.settings.redis}; logs in {stack.home / 'logs'}; Ctrl-C stops"

@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,9 @@ from scoring.live_models import registry_of
 from scoring.use_case import FRAUD, USE_CASES
 from stream.connection import RedisConnection
 from stream.records import TOPICS
+
+if TYPE_CHECKING:
+    from training.states import Every
 
 KEEP_ALIVE_S = 75
 
@@ -102,6 +106,21 @@ def run_training(
     if promote:
         registry.alias(use_case, "champion", version, by=os.environ.get("USER", ""), why="headrace train")
     click.echo(registry.manifest(use_case, version).to_json().decode())
+
+
+def write_feature_states(
+    settings: Settings, data: Path, mapping: Path | None, start: datetime | None, end: datetime | None, every: Every
+) -> None:
+    """Fold a file, and the labels that become known meanwhile, into the files that Feast's state views read."""
+    from headrace.source import FileSource
+    from training.states import arrivals, write_states
+
+    first = datetime.min.replace(tzinfo=UTC) if start is None else start.replace(tzinfo=UTC)
+    until = None if end is None else end.replace(tzinfo=UTC)
+    played = FileSource.open(data, mapping).between(first, until)
+    folder = settings.home / "states"
+    for name, rows in write_states(FRAUD.features, arrivals(played, until), folder, every=every).items():
+        click.echo(f"{rows:>9} rows  {folder / name}_state.parquet")
 
 
 def print_catalogue() -> None:

@@ -17,6 +17,7 @@ from models.onnx import OnnxModel
 from stream.records import Reason
 
 REASON_LIMIT = 4
+SPOKEN_UNITS = frozenset({"seconds", "hours", "days", "km", "km/h", "deviations"})
 SMALLEST_SHARE = 0.05
 """A feature is a reason when ablating it takes away at least this share of the score."""
 
@@ -56,5 +57,4 @@ def _number(value: float | None, unit: str) -> str:
     if value is None:
         return "unknown"
     digits = f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
-    named = "" if unit.startswith("as ") or unit in ("currency", "number") else f" {unit}"
-    return digits + named
+    return f"{digits} {unit}" if unit in SPOKEN_UNITS else digits

@@ -36,6 +36,7 @@ from stream.records import Decision, Event, Label, MemberScore, Reason, Transact
 
 DEFAULT_DEADLINE_MS = 50.0
 SPOOL_LIMIT = 10_000
+WARM_UP_ROUNDS = 20
 SPOOL_BATCH = 20
 Waiting = tuple[Any, dict[EntityRef, bytes], Decision]
 PRIOR_SCORE = 0.01
@@ -93,7 +94,9 @@ class Scorer:
         Within the deadline it answers with what there is; `degraded` says what was missing. An answer given while
         Redis is away or late is `not recorded yet`: it is kept in memory (the newest `SPOOL_LIMIT`) and recorded when
         Redis is back, or lost with this process; a sender who must be sure sends the event again later, and gets the
-        same decision without that remark once it is recorded.
+        same decision without that remark once it is recorded. Where an entity has too many pending records to take
+        this one too, the answer carries the remark `pending full`: it is recorded, but later answers see it only when
+        a worker has folded it.
 
         Raises
         ------
@@ -161,6 +164,17 @@ class Scorer:
             latency_us=stages.marks,
         )
         return self._record(decision, features.pending(record), deadline)
+
+    def warm_up(self, record: Any) -> None:
+        """Do everything that a score does apart from Redis, so that the first request does not pay for first times."""
+        for _ in range(WARM_UP_ROUNDS):
+            reads = {view.name: ViewRead(History(view), []) for view in self.use_case.features.views}
+            vector = self.use_case.features.vector(record, reads)
+            models = self.models()
+            self._ask(models, vector.values, [])
+            self._fire(record, vector.values, [])
+            if models.batch is not None:
+                self._explain(models.batch, vector.values, [])
 
     def accept(self, record: Event | Label, timeout_ms: float | None = None) -> bool:
         """Record what needs no score: durable and seen by readers when this returns. False for a repeat.
@@ -253,13 +267,13 @@ class Scorer:
             return self._put_off(decision, pending)
         if self.spool:
             self.record_spooled(max(1.0, (deadline - time.perf_counter()) * 1000))
-        return decision if isinstance(reply, int) else self._earlier(decision.record, reply)
+        return _recorded(decision, reply) if isinstance(reply, int) else self._earlier(decision.record, reply)
 
     def _put_off(self, decision: Decision, pending: dict[EntityRef, bytes]) -> Decision:
         while len(self.spool) >= SPOOL_LIMIT:
             del self.spool[next(iter(self.spool))]
         self.spool[decision.event_id] = (decision.record, pending, decision)
-        return _unrecorded(decision)
+        return _remarked(decision, "not recorded yet")
 
     def _again(self, record: Any, timeout_ms: float) -> Decision:
         # A retry of what still waits: the same decision, and a chance to record it.
@@ -269,9 +283,9 @@ class Scorer:
         try:
             reply = self.ledger.committed(record, self._commits([waiting], timeout_ms)[0])
         except (RedisUnavailable, RedisError, LogFull):
-            return _unrecorded(decision)
+            return _remarked(decision, "not recorded yet")
         self.spool.pop(record.event_id)
-        return decision if isinstance(reply, int) else self._earlier(record, reply)
+        return _recorded(decision, reply) if isinstance(reply, int) else self._earlier(record, reply)
 
     def _commits(self, waiting: list[Waiting], timeout_ms: float) -> list[Any]:
         return self.ledger.connection.call([self.ledger.command(*one) for one in waiting], timeout_ms)
@@ -307,8 +321,13 @@ def _answered_otherwise(event_id: str) -> str:
     return f"event id {event_id!r} was answered before for another record; use an id for one event only"
 
 
-def _unrecorded(decision: Decision) -> Decision:
-    return msgspec.structs.replace(decision, degraded=[*decision.degraded, "not recorded yet"])
+def _recorded(decision: Decision, full: int) -> Decision:
+    return _remarked(decision, "pending full") if full else decision
+
+
+def _remarked(decision: Decision, remark: str) -> Decision:
+    # Of this answer, not of the decision: what is stored does not have it.
+    return msgspec.structs.replace(decision, degraded=[*decision.degraded, remark])
 
 
 def view_reads(

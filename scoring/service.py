@@ -21,7 +21,7 @@ from scoring.front_door import Doors, ScoringService
 from scoring.typed_bodies import body_of
 from scoring.use_case import FRAUD
 from stream.child import die_with_parent
-from stream.records import Label, Transaction
+from stream.records import Label, Transaction, decode
 
 SETTINGS = Settings()
 EXAMPLE = {
@@ -68,6 +68,7 @@ class Fraud(Doors):
         self._scorer, self._feed = open_scorer(SETTINGS, FRAUD)
         self._feed.start()
         self._api = Api(self._scorer, SETTINGS.clock_skew, SETTINGS.deadline)
+        self._scorer.warm_up(decode(msgspec.json.encode(EXAMPLE), Transaction))
         type(self).api = self._api
         # What lives now lives on: the collector need not walk it again within somebody's request.
         gc.collect()

@@ -5,7 +5,7 @@ The same histories and the same scan as live, fed in time order; a label becomes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,17 @@ WRITE_BATCH = 500
 def in_share(card_id: str, share: float) -> bool:
     """Whether a card belongs to a share of all cards: the same answer everywhere, for all its events."""
     return crc32(card_id.encode()) % SHARE_STEPS < share * SHARE_STEPS
+
+
+def rows_of(features: FeatureSet, record: Any) -> Iterator[tuple[View, str, bytes, bool]]:
+    """The rows that a record adds: view, entity, row, and whether the view is the one that remembers records."""
+    primary = True
+    for view in features.views:
+        if isinstance(record, view.source):
+            row = view.row(record)
+            if row is not None:
+                yield view, getattr(record, view.entity), row, primary
+            primary = False
 
 
 @dataclass
@@ -118,17 +129,11 @@ class Replay:
         return len(refs)
 
     def _fold(self, record: Any) -> None:
-        primary = True
-        for view in self.features.views:
-            if not isinstance(record, view.source):
-                continue
-            row = view.row(record)
-            if row is not None:
-                history = self._history(view, getattr(record, view.entity))
-                history.fold(row)
-                if primary:
-                    history.remember(member_hash(record.identity))
-            primary = False
+        for view, value, row, primary in rows_of(self.features, record):
+            history = self._history(view, value)
+            history.fold(row)
+            if primary:
+                history.remember(member_hash(record.identity))
 
     def _history(self, view: View, value: str) -> History:
         history = self.histories.get((view.name, value))

@@ -13,7 +13,7 @@ def test_a_feature_is_shown_with_its_definition() -> None:
     status, text = run("features", "show", "card_count_1h")
     assert status == 0
     assert FRAUD.definition_hash in text
-    assert "count for the card_id over 1h" in text
+    assert "events of the card within 1h" in text
 
 
 def test_a_misspelt_feature_suggests_the_nearest() -> None:
