@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import scoring
+from bench import handbook_features, scoring
 from bench.figures import Figures, show, write
 
-BENCHES: dict[str, Callable[[], Figures]] = {"scoring": scoring.measure}
+BENCHES: dict[str, Callable[[], Figures]] = {
+    "scoring": scoring.measure,
+    "handbook-features": handbook_features.measure,
+}
 
 
 def run_bench(name: str, json_file: Path | None) -> int:

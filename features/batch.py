@@ -19,14 +19,14 @@ KEPT = ("event_id", "event_timestamp", "sequence")
 
 
 def batch_sql(feature_set: FeatureSet, sources: Mapping[str, str], points: str = "TRUE") -> str:
-    """SQL whose rows are `KEPT` and the features, by name and in order, for each record of the set's source; null as NULL.
+    """SQL whose rows are `KEPT` and the features, in the vector's order, for each record of the set's source.
 
     Parameters
     ----------
     sources
         For the topic of each type of record (`Transaction.topic`), the relation that holds its records.
     points
-        An SQL condition over the columns of a source record, named `r`: only those are answered (all count).
+        An SQL condition over the columns of a source record, named `r`: only those are answered, though all count.
 
     Each vector sees what the live engine sees when the records come in the order of their times, ties in the order of
     `sequence`, and records of other types before a scored one of the same time. The traps: it is exact however many
@@ -35,7 +35,7 @@ def batch_sql(feature_set: FeatureSet, sources: Mapping[str, str], points: str =
     """
     taken = sorted(set(KEPT) & set(feature_set.names))
     if taken:
-        raise ValueError(f"feature set {feature_set.name!r}: the names {taken} are those of the key; name them otherwise")
+        raise ValueError(f"feature set {feature_set.name!r}: features may not be called {taken}, as the rows' keys are")
     relation = _relation(feature_set, sources, feature_set.source.topic)
     tables: list[tuple[str, str]] = []
     names = record_columns(feature_set.source, "r")
@@ -50,12 +50,10 @@ def batch_sql(feature_set: FeatureSet, sources: Mapping[str, str], points: str =
             names[feature] = f"CAST({prefix}.v_{i} AS DOUBLE)"
             selected.append(f"{names[feature]} AS {quoted(feature)}")
     derived = ""
-    for i, (feature, expression) in enumerate(
-        zip(feature_set.derived, feature_set.derived_expressions(), strict=True)
-    ):
+    for i, (request, expression) in enumerate(zip(feature_set.derived, feature_set.derived_expressions(), strict=True)):
         # By an alias of its own, which later expressions read: a feature may be called like a field.
         derived += f", {expression.sql(names)} AS d_{i}"
-        names[feature.name] = f"d_{i}"
+        names[request.name] = f"d_{i}"
     renamed = "".join(f", d_{i} AS {quoted(feature.name)}" for i, feature in enumerate(feature_set.derived))
     inner = f"SELECT {', '.join(selected)}{derived} FROM {relation} AS r{joins} WHERE {points}"
     hidden = f" EXCLUDE ({', '.join(f'd_{i}' for i in range(len(feature_set.derived)))})" if feature_set.derived else ""

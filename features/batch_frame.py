@@ -46,7 +46,8 @@ def create_relations(
     ).fetchone()
     if unchecked is not None:
         count, row = unchecked
-        raise UncheckedRows(f"{Path(path).name}: {count:,} rows may be invalid, the first is row {row:,}; mend the file")
+        name = Path(path).name
+        raise UncheckedRows(f"{name}: {count:,} rows may be invalid, the first is row {row:,}; mend the file")
     delay_us = mapping.label_delay // MICROSECOND
     connection.execute(
         "CREATE OR REPLACE TABLE labels AS SELECT event_id, CASE WHEN fraud THEN 'fraud' ELSE 'legit' END AS label,"

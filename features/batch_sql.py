@@ -51,7 +51,9 @@ class ViewSql:
         self.prefix = prefix
         self.is_own = view.source is source
         if self.is_own and view.time != "event_timestamp":
-            raise ValueError(f"view {view.name!r} times its own records by {view.time!r}; batch has no meaning for that")
+            raise ValueError(
+                f"view {view.name!r}: batch reads scored records by their event_timestamp, not {view.time!r}"
+            )
         self._relation = relation
         self._rows = rows
         self._points = points
@@ -110,6 +112,8 @@ class ViewSql:
     def _keyed_sql(self) -> str:
         # Points come after the rows of another source: what is known at their time, they know.
         order = "sequence" if self.is_own else "is_point, sequence"
+        if not self._needs_ranks:
+            return f"SELECT *, at_us * {STEP} AS k FROM {self.prefix}_rows"
         problem = f"more than {TIE_LIMIT} records of one entity of view {self.view.name} share a microsecond"
         return (
             f"SELECT *, at_us * {STEP} + CASE WHEN tie < {TIE_LIMIT} THEN tie ELSE error('{problem}') END AS k"
@@ -124,10 +128,14 @@ class ViewSql:
             for i in range(len(self.view.members))
         )
         extra += "".join(f", median(c_{i}) OVER (PARTITION BY entity) AS reference_{i}" for i in self._references)
-        same = ", ".join(
-            f"same_{i} AS (PARTITION BY entity, m_{i} ORDER BY k)" for i in range(len(self.view.members))
-        )
+        same = ", ".join(f"same_{i} AS (PARTITION BY entity, m_{i} ORDER BY k)" for i in range(len(self.view.members)))
         return f"SELECT *{extra} FROM {self.prefix}_keyed{' WINDOW ' if same else ''}{same}"
+
+    @property
+    def _needs_ranks(self) -> bool:
+        """Whether the order within a microsecond matters: where frames end with the own row, or look for a latest."""
+        latest = any(feature.kind in ("last", "previous", "since_last") for feature in self.view.features)
+        return latest or (self.is_own and not all(feature.delay_us for feature in self.view.features))
 
     def _centred_sql(self, feature: Feature) -> str:
         """Deviations of the few windows that are narrow beside their distance from the reference, about their mean."""
@@ -135,7 +143,8 @@ class ViewSql:
         lower, upper = self._edges(feature)
         reference = f"reference_{feature.column}"
         return (
-            "SELECT sequence, sqrt(greatest(0, sum(off * off) - sum(off) * sum(off) / count(off)) / count(off)) AS value"
+            "SELECT sequence,"
+            " sqrt(greatest(0, sum(off * off) - sum(off) * sum(off) / count(off)) / count(off)) AS value"
             f" FROM (SELECT p.sequence, s.c_{feature.column} - p.middle AS off"
             f" FROM (SELECT sequence, entity, k, {reference} + {sums[1]} / {sums[0]} AS middle"
             f" FROM {self.prefix}_framed WHERE is_point AND {_cancels(*sums)}) AS p"
@@ -238,8 +247,8 @@ class ViewSql:
         for back in (0, 1):
             # In two halves: a weight may be too small for a double where the product is not.
             root = f"pow(2.0, (({number} - {back}) * {block_us} + {block_us // 2} - {end}) / {2 * half}.0)"
-            total += f"{' + ' if back else ''}coalesce(CASE WHEN ({number} - {back}) % 2 = 0 THEN {even} ELSE {odd} END, 0)"
-            total += f" * {root} * {root}"
+            part = f"coalesce(CASE WHEN ({number} - {back}) % 2 = 0 THEN {even} ELSE {odd} END, 0)"
+            total += f"{' + ' if back else ''}{part} * {root} * {root}"
         return total
 
     def _edges(self, feature: Feature) -> tuple[int, int]:

@@ -90,7 +90,16 @@ class FeatureSet:
         """Twelve hexadecimal digits."""
         content = [STATE_VERSION, self.name, self.source.__name__]
         content += [
-            repr((view.name, view.entity, view.source.__name__, view.layout, [feature.meaning for feature in view.features])) for view in self.views
+            repr(
+                (
+                    view.name,
+                    view.entity,
+                    view.source.__name__,
+                    view.layout,
+                    [feature.meaning for feature in view.features],
+                )
+            )
+            for view in self.views
         ]
         content += [repr((feature.name, feature.text)) for feature in self.derived]
         return sha256("\n".join(map(str, content)).encode()).hexdigest()[:12]

@@ -116,7 +116,7 @@ def archive(settings: Settings) -> None:
 @click.option("--force", is_flag=True, help="also where the live history reaches further back than what is replayed")
 @with_settings("home", "redis", "kafka", "partitions")
 def replay(settings: Settings, source: str, force: bool) -> None:
-    """Rebuild every history beside the live ones, then put each in its place; traffic goes on meanwhile."""
+    """Rebuild every history beside the live ones, then put each in its place. Stop the workers first."""
     from headrace.cold import run_replay
 
     sys.exit(run_replay(settings, source, force, stop_on_signals()))

@@ -65,7 +65,11 @@ SETTINGS = (
     Setting("archive_retention", "400d", "cold: how long the Parquet archive keeps a day of records", milliseconds),
     Setting("outbox_limit", "1000000", "records in one outbox partition before new ones are refused", positive),
     Setting("pending_limit", "1000", "answered but unfolded records that one entity shows to readers", positive),
-    Setting("appendfsync", "everysec", "embedded Redis: everysec can lose a second when it or the machine crashes, always cannot"),
+    Setting(
+        "appendfsync",
+        "everysec",
+        "embedded Redis: everysec can lose a second when it or the machine crashes, always cannot",
+    ),
     Setting("body_limit", "65536", "bytes in one request body", positive),
     Setting("front_door", "on", "serve the hot routes before BentoML's middleware; off: as BentoML endpoints", switch),
 )

@@ -14,6 +14,8 @@ from stream.redis_log import RedisLog
 
 GROUP = "relay"
 FIRST_PAUSE_S = 0.1
+BATCH_LIMIT = 250
+"""A crash repeats a batch; readers that remember the last 256 records of a key know each of its entries again."""
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ def relay(
     topics: Iterable[str],
     stop: Event,
     *,
-    batch_limit: int = 1000,
+    batch_limit: int = BATCH_LIMIT,
     poll_timeout_ms: int = 500,
     pause_limit_s: float = 5.0,
     trim_every_s: float = 60.0,
