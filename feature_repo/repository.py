@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 from feature_repo.environment import environment
 from features.feature_set import EntityRef, FeatureSet
 from features.fraud import FEATURE_SETS
-from features.store_plan import StorePlan, ViewFields, timestamp_value, unwrap_state, wrap_state
+from features.store_plan import PLAN_FILE, StorePlan, ViewFields, timestamp_value, unwrap_state, wrap_state
 
 REPOSITORY = Path(__file__).parent
-PLAN_FILE = "plan.json"
 
 
 class LayoutMismatch(RuntimeError):

@@ -14,6 +14,7 @@ import msgspec
 from features.feature_set import EntityRef
 
 PENDING_PREFIX = b"p:"
+PLAN_FILE = "plan.json"
 
 
 class PlanMissing(FileNotFoundError):

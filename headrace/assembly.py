@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from features.fraud import FEATURE_SETS
 from features.online_store import RedisOnlineStore
-from features.store_plan import StorePlan, load_plan
+from features.store_plan import PLAN_FILE, StorePlan, load_plan
 from features.view import View
 from headrace.settings import Settings
 from scoring.ledger import Ledger
@@ -16,8 +16,6 @@ from scoring.use_case import UseCase
 from stream.connection import RedisConnection
 from stream.log import Log
 from stream.redis_log import RedisLog
-
-PLAN_FILE = "plan.json"
 
 
 def all_views() -> list[View]:

@@ -16,9 +16,8 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from features.feature_set import EntityRef, FeatureSet, Vector, ViewRead
+from features.feature_set import EntityRef, FeatureSet, ViewRead
 from features.history import CorruptState, History
 from features.online_store import StoredEntity
 from models.contract import Model
@@ -348,9 +347,3 @@ def view_reads(
                 for view, row in features.pending_rows(content):
                     reads[view.name].pending.append(row)
     return reads
-
-
-def served_vector(decision: Decision) -> Vector:
-    """The vector as it was scored, null as NaN."""
-    values = np.array([math.nan if value is None else value for value in decision.vector])
-    return Vector(values, list(decision.approximate))

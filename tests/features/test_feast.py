@@ -14,7 +14,7 @@ from features.feature_set import EntityRef
 from features.fraud import FRAUD
 from features.history import History
 from features.online_store import RedisOnlineStore
-from features.store_plan import load_plan
+from features.store_plan import PLAN_FILE, load_plan
 from features.worker import Folder
 from stream.connection import RedisConnection
 from stream.log import Entry, Partition
@@ -52,7 +52,7 @@ def connection(redis_url: str) -> Iterator[RedisConnection]:
 @pytest.fixture(scope="module")
 def applied(tmp_path_factory: pytest.TempPathFactory, redis_url: str, connection: RedisConnection) -> Any:
     """Feast's store and ours over one Redis, with some traffic folded."""
-    from feature_repo.repository import PLAN_FILE, apply, open_store
+    from feature_repo.repository import apply, open_store
 
     home: Path = tmp_path_factory.mktemp("home")
     plan = apply(home, redis_url)
