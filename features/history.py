@@ -191,6 +191,16 @@ class History:
         self.members = b"".join([struct.pack("<qq", *pair) for pair in seen.items()])
 
 
+def revision_of(state: bytes | None) -> int:
+    """The revision that a stored state claims, also a corrupt one; 0 where there is none.
+
+    What takes its place must go on from it: heads of the same revision would let a writer that read the old one pass.
+    """
+    if state is None or len(state) < HEAD_BYTES or state[:4] != MAGIC:
+        return 0
+    return int.from_bytes(state[8:12], "little")
+
+
 def is_state(state: bytes | None, view: View) -> bool:
     """Whether the bytes are a state of this view in its present layout."""
     if state is None or len(state) < _HEADER.size or state[:4] != MAGIC:

@@ -5,11 +5,14 @@ While live traffic goes on, in this order:
 1. Fold what was recorded into a second online store that nobody reads, up to where the workers have committed. All
    that lies before a commit is in the live states of every entity, and no longer pending at any.
 2. For each entity, replace the live state by compare-and-set, if the rebuilt one has every offset that the live one
-   has. A worker that came first wins: fold what it has committed meanwhile, and try again.
+   has. A worker that came first wins: fold what it has committed meanwhile, and try again. Primary entities first, the
+   shared ones when all of those are done; a state that stays is written too, with its next revision.
 3. Delete the second store.
 
 Were the rebuilt states ahead of the commits, a reader could count a pending event twice, and a worker that finds an
-event in the primary state would not fold it into the others. A crash leaves each live state whole, old or rebuilt.
+event in the primary state would not fold it into the others. Without the order and the revisions of step 2, a worker
+that took a copy for new, by a primary state that had lost it, could fold it into a shared state that still has it.
+A crash leaves each live state whole, old or rebuilt.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from threading import Event
 import msgspec
 
 from features.feature_set import EntityRef
-from features.history import CorruptState, History
+from features.history import CorruptState, History, revision_of
 from features.online_store import OnlineStore, RedisOnlineStore, Replacement, StoredEntity
 from features.pipeline import GROUP
 from features.recorded import CHUNK, committed_streams, partitions_of, time_us
@@ -136,17 +139,33 @@ class Rebuild:
         live states that were not reached stay.
         """
         self._replay(stop, on_progress)
-        left: list[EntityRef] = []
+        done: set[EntityRef] = set()
+        for primary in (True, False):
+            self._switch_all(primary, done, stop, patience_s, on_progress)
+        self.count.behind = len(self.beside.refs) - len(done)
+        return self.count
+
+    def _switch_all(
+        self,
+        primary: bool,
+        done: set[EntityRef],
+        stop: Event,
+        patience_s: float,
+        on_progress: Callable[[str, RebuildCount], None],
+    ) -> None:
         size = SWITCH_BATCH
         gained_at = time.monotonic()
-        done: set[EntityRef] = set()
         while not stop.is_set():
             self.catch_up()
             # Events that came meanwhile may have brought new entities.
-            left = [ref for ref in self.beside.refs if ref not in done]
             self.count.entities = len(self.beside.refs)
+            left = [
+                ref
+                for ref in self.beside.refs
+                if ref not in done and not (primary and ref.entity in self._folder.shared)
+            ]
             if not left or time.monotonic() - gained_at > patience_s:
-                break
+                return
             before = len(done)
             for start in range(0, len(left), size):
                 if start:
@@ -159,8 +178,6 @@ class Rebuild:
             # The fewer at once, the sooner after the catch-up each is tried: busy entities have their turn too.
             size = max(1, size // 2)
             stop.wait(RETRY_S if len(done) < len(self.beside.refs) else 0)
-        self.count.behind = len(self.beside.refs) - len(done)
-        return self.count
 
     def catch_up(self) -> None:
         """Fold what the workers have committed since the last time."""
@@ -178,37 +195,32 @@ class Rebuild:
         """Replace live states by rebuilt ones where nothing would be lost; the entities to be tried again."""
         again: list[EntityRef] = []
         replacements: list[Replacement] = []
-        rebuilt_states = self.beside.read_states(refs)
-        for ref, rebuilt, live in zip(refs, rebuilt_states, self.live.read_states(refs), strict=True):
-            new: dict[str, History] = {}
-            same = True
-            verdicts = set()
-            for name, state in rebuilt.states.items():
-                history = History.decode(self.views[name], state)
-                current = _readable(self.views[name], live.states.get(name))
-                verdicts.add(self._verdict(history, current))
-                same = same and current is not None and _content(history) == _content(current)
-                history.revision = 0 if current is None else current.revision
-                new[name] = history
+        fates: list[str] = []
+        for ref, rebuilt, live in zip(refs, self.beside.read_states(refs), self.live.read_states(refs), strict=True):
+            new = {name: History.decode(self.views[name], state) for name, state in rebuilt.states.items()}
+            old = {name: _readable(self.views[name], live.states.get(name)) for name in new}
+            verdicts = {self._verdict(history, old[name]) for name, history in new.items()}
             if "again" in verdicts:
                 again.append(ref)
-            elif "longer" in verdicts:
-                self.count.longer_live += 1
-            elif same:
-                self.count.same += 1
+                continue
+            if "longer" in verdicts:
+                fate = "longer_live"
+                kept = {name: history for name, history in old.items() if history is not None}
+            elif all(history is not None and _content(history) == _content(new[name]) for name, history in old.items()):
+                fate, kept = "same", new
             else:
-                states = {name: history.encode() for name, history in new.items()}
-                newest_us = max((history.newest_us for history in new.values()), default=0)
-                replacements.append(
-                    Replacement(ref, {name: live.states.get(name) for name in states}, states, newest_us)
-                )
-        for replacement, done in zip(replacements, self.live.replace(replacements), strict=True):
-            if not done:
+                fate, kept = "replaced" if live.states else "restored", new
+            for name, history in kept.items():
+                history.revision = revision_of(live.states.get(name))
+            states = {name: history.encode() for name, history in kept.items()}
+            newest_us = max((history.newest_us for history in kept.values()), default=0)
+            replacements.append(Replacement(ref, {name: live.states.get(name) for name in states}, states, newest_us))
+            fates.append(fate)
+        for replacement, fate, done in zip(replacements, fates, self.live.replace(replacements), strict=True):
+            if done:
+                setattr(self.count, fate, getattr(self.count, fate) + 1)
+            else:
                 again.append(replacement.ref)
-            elif any(state is not None for state in replacement.expected.values()):
-                self.count.replaced += 1
-            else:
-                self.count.restored += 1
         return again
 
     def _verdict(self, rebuilt: History, live: History | None) -> str:

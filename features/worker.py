@@ -5,7 +5,9 @@ For one batch, in this order:
 1. Read the states of every entity that the batch touches, and fold the records over them in memory.
 2. Write the states of the other entities, each with compare-and-set.
 3. Write the states of the primary entities. A primary state that has an offset or an event id therefore says that all
-   the others have it too: a repeat, a duplicate or a zombie finds nothing left to do.
+   the others have it too: a repeat, a duplicate or a zombie finds nothing left to do. Whoever restores states keeps to
+   the other order, primary first, and the worker reads them last, so that what it decides from them is never older
+   than what it writes over.
 4. Commit the offsets to the log. Reversed, a crash between 3 and 4 would lose the batch.
 """
 
@@ -16,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from features.feature_set import EntityRef
-from features.history import CorruptState, History
+from features.history import CorruptState, History, revision_of
 from features.online_store import OnlineStore, Replacement
 from features.view import View, member_hash
 from stream.log import Entry, Partition, source_id
@@ -75,6 +77,11 @@ class Folder:
         keeps the record's order, and its state remembers which records it has seen.
     log_name
         The log that the entries come from: offsets mean nothing in another.
+
+    Attributes
+    ----------
+    shared
+        The entities whose states are written before the primary ones of some type of record.
     """
 
     def __init__(self, store: OnlineStore, views: Sequence[View], log_name: str) -> None:
@@ -86,6 +93,9 @@ class Folder:
             self._by_topic.setdefault(view.source.topic, []).append(view)
             self._entity_views.setdefault(view.entity, []).append(view)
         self._primary = {topic: own[0] for topic, own in self._by_topic.items()}
+        self.shared = frozenset(
+            view.entity for own in self._by_topic.values() for view in own[1:] if view.entity != own[0].entity
+        )
         for first in self._primary.values():
             if first.where is not None and len(self._by_topic[first.source.topic]) > 1:
                 raise ValueError(
@@ -132,8 +142,11 @@ class Folder:
             for view in self._by_topic[item.partition.topic]
             if (value := getattr(item.record, view.entity)) is not None
         }
-        entities = self.store.read_states(list(refs)) if refs else []
-        return {ref: entity.states for ref, entity in zip(refs, entities, strict=True)}
+        ordered = sorted(refs, key=lambda ref: ref.entity not in self.shared)
+        return self._states(ordered) if ordered else {}
+
+    def _states(self, refs: Sequence[EntityRef]) -> dict[EntityRef, dict[str, bytes]]:
+        return {ref: entity.states for ref, entity in zip(refs, self.store.read_states(refs), strict=True)}
 
     def _place(
         self, items: list[_Item], stored: dict[EntityRef, dict[str, bytes]], count: FoldCount
@@ -186,11 +199,32 @@ class Folder:
             if not left:
                 return
             count.conflicts += len(left)
-            for ref, entity in zip(left, self.store.read_states(left), strict=True):
-                stored[ref] = entity.states
+            # The other writer may have restored the primary states too: what they know by now is folded already.
+            decisive = {self._primary_ref(item): None for ref in left for item, _, _ in shares[ref].rows}
+            stored |= self._states(list(dict.fromkeys([*left, *decisive])))
+            for ref in left:
+                if any(self._primary_ref(item) != ref for item, _, _ in shares[ref].rows):
+                    self._drop_known(shares[ref], stored)
         raise TooManyConflicts(
             f"{len(left)} entities, such as {left[0]}, were written by others {CONFLICT_LIMIT} times"
         )
+
+    def _primary_ref(self, item: _Item) -> EntityRef:
+        first = self._primary[item.partition.topic]
+        return EntityRef(first.entity, getattr(item.record, first.entity))
+
+    def _drop_known(self, share: _Share, stored: dict[EntityRef, dict[str, bytes]]) -> None:
+        histories: dict[EntityRef, History] = {}
+        kept = []
+        for item, view, row in share.rows:
+            ref = self._primary_ref(item)
+            if ref not in histories:
+                first = self._primary[item.partition.topic]
+                histories[ref] = _decode_state(first, stored[ref].get(first.name))
+            history = histories[ref]
+            if item.entry.offset > history.applied(item.source) and not history.knows(item.identity):
+                kept.append((item, view, row))
+        share.rows = kept
 
     def _fold_share(self, ref: EntityRef, share: _Share, stored: dict[str, bytes]) -> Replacement:
         histories: dict[str, History] = {}
@@ -231,7 +265,9 @@ def _decode_state(view: View, state: bytes | None) -> History:
         return History.decode(view, state)
     except CorruptState:
         # What cannot be read cannot be mended here: start anew rather than stop the partition; `replay` rebuilds.
-        return History(view)
+        history = History(view)
+        history.revision = revision_of(state)
+        return history
 
 
 def _dead_letter(partition: Partition, entry: Entry, reason: str) -> DeadLetter:

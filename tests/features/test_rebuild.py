@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -16,7 +15,7 @@ import pytest
 from features.feature_set import EntityRef
 from features.fraud import FRAUD
 from features.history import History
-from features.online_store import MemoryOnlineStore, OnlineStore, RedisOnlineStore, Replacement
+from features.online_store import MemoryOnlineStore, OnlineStore, RedisOnlineStore, Replacement, StoredEntity
 from features.pipeline import GROUP, work_forever, work_once
 from features.rebuild import Rebuild, delete_all, store_beside
 from features.scan import Scan
@@ -81,6 +80,7 @@ def send(log: RedisLog, records: Sequence[Record]) -> None:
 
 
 def work(log: RedisLog, store: OnlineStore) -> None:
+    """One worker, until nothing waits."""
     folder = Folder(store, FRAUD.views, log.name)
     with closing(log.consumer(GROUP, folder.topics)) as consumer:
         while any(waits for topic in folder.topics for waits in lag(log, GROUP, topic).values()):
@@ -182,10 +182,6 @@ def log_topics() -> tuple[str, ...]:
     return ("transactions", "labels")
 
 
-@pytest.mark.skipif(
-    os.environ.get("HEADRACE_TEST_LIVE_REPLAY") != "1",
-    reason="failed once in 13 runs, unexplained: until that is found, `headrace replay` wants the workers stopped",
-)
 def test_a_rebuild_during_live_traffic_loses_nothing(log: RedisLog, live: RedisOnlineStore, redis_db: str) -> None:
     before, during = traffic(600), traffic(600, first=600)
     send(log, before)
@@ -304,3 +300,56 @@ def test_what_is_archived_while_a_rebuild_begins_is_not_missed(
     live.connection.call([("DEL", live.key(ref)) for ref in refs])
     assert rebuild(live, log, Racing(tmp_path)).count.restored == len(refs)
     assert features(live, refs) == expected
+
+
+class Interrupted:
+    """A store in which something happens once, between a worker's read and what it writes."""
+
+    def __init__(self, store: OnlineStore, meanwhile: Callable[[], None]) -> None:
+        self.store = store
+        self.meanwhile: Callable[[], None] | None = meanwhile
+
+    def read(self, refs: Sequence[EntityRef]) -> list[StoredEntity]:
+        return self.store.read(refs)
+
+    def read_states(self, refs: Sequence[EntityRef]) -> list[StoredEntity]:
+        found = self.store.read_states(refs)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        return found
+
+    def add_pending(self, refs: Sequence[EntityRef], identity: str, record: bytes) -> None:
+        self.store.add_pending(refs, identity, record)
+
+    def replace(self, replacements: Sequence[Replacement]) -> list[bool]:
+        return self.store.replace(replacements)
+
+
+@pytest.mark.parametrize("harm", ["corrupt", "deleted"])
+def test_a_switch_between_a_workers_read_and_its_write_stays(log: RedisLog, live: RedisOnlineStore, harm: str) -> None:
+    send(log, [payment(1, T0_US)])
+    work(log, live)
+    card = EntityRef("card_id", "c")
+    if harm == "corrupt":
+        [entity] = live.read_states([card])
+        broken = {name: state[:-1] + bytes([state[-1] ^ 1]) for name, state in entity.states.items()}
+        assert live.replace([Replacement(card, entity.states, broken, T0_US)]) == [True]
+    else:
+        live.connection.one("DEL", live.key(card))
+    send(log, [payment(2, T0_US + MINUTE)])
+    work(log, Interrupted(live, lambda: rebuild(live, log)))
+    refs = [card, EntityRef("merchant_id", "m")]
+    assert features(live, refs) == features(clean(log), refs)
+
+
+def test_a_copy_in_a_workers_hands_while_its_card_is_restored_counts_once(
+    log: RedisLog, live: RedisOnlineStore
+) -> None:
+    send(log, [payment(1, T0_US)])
+    work(log, live)
+    card, merchant = EntityRef("card_id", "c"), EntityRef("merchant_id", "m")
+    live.connection.one("DEL", live.key(card))
+    send(log, [payment(1, T0_US), payment(2, T0_US + MINUTE)])
+    work(log, Interrupted(live, lambda: rebuild(live, log)))
+    assert features(live, [card, merchant]) == features(clean(log), [card, merchant])
