@@ -23,18 +23,20 @@ from training.replay import in_share
 LANES = 4
 LANE_QUEUE_LIMIT = 2000
 BLOCK = 500
-RETRIES = 3
+TRIES = 6
+FIRST_PAUSE_S = 0.05
 TIMEOUT_S = 10.0
 
 
 @dataclass
 class ClientView:
-    """What the client saw."""
+    """What the client saw. `errors` were final; `sent_again` are requests that a later try got through or gave up."""
 
     scored: int = 0
     unscored: int = 0
     labels_sent: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    sent_again: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     degraded: Counter[str] = field(default_factory=Counter)
     latency_ms: list[float] = field(default_factory=list)
@@ -48,7 +50,8 @@ class _Answer(msgspec.Struct):
 class Player:
     """Sends scored transactions and their labels over HTTP; what is not scored enters at the log.
 
-    A card's requests stay on one connection, in order. A request that fails is sent again with the same event id.
+    A card's requests stay on one connection, in order. A request that fails is sent again with the same event id, as
+    every client should: an error is what remains after `TRIES`, or what a retry cannot mend (4xx).
     """
 
     def __init__(
@@ -139,39 +142,43 @@ class Player:
         link = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
         while (request := lane.get()) is not None:
             path, body = request
-            for attempt in range(RETRIES):
-                sent_at = time.perf_counter()
-                try:
-                    link.request("POST", path, body, {"content-type": "application/json"})
-                    answer = link.getresponse()
-                    content = answer.read()
-                except (OSError, http.client.HTTPException) as error:
-                    link.close()
-                    self._count_error(type(error).__name__)
-                    time.sleep(0.05 * 2**attempt)
-                    continue
-                self._count(path, answer.status, content, (time.perf_counter() - sent_at) * 1000)
-                if answer.status < 500:
+            for attempt in range(1, TRIES + 1):
+                failure = self._try(link, path, body)
+                if failure is None:
                     break
-                time.sleep(0.05 * 2**attempt)
+                why, final = failure
+                with self._lock:
+                    (self.seen.errors if final or attempt == TRIES else self.seen.sent_again)[why] += 1
+                if final:
+                    break
+                time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
         link.close()
 
-    def _count(self, path: str, status: int, content: bytes, took_ms: float) -> None:
-        with self._lock:
-            if status >= 400:
-                self.seen.errors[f"{status} {content[:120].decode(errors='replace')}"] += 1
-            elif path == "/labels":
-                self.seen.labels_sent += 1
-            else:
-                said = msgspec.json.decode(content, type=_Answer)
-                self.seen.scored += 1
-                self.seen.outcomes[said.outcome] += 1
-                self.seen.degraded.update(said.degraded)
-                self.seen.latency_ms.append(took_ms)
+    def _try(self, link: http.client.HTTPConnection, path: str, body: bytes) -> tuple[str, bool] | None:
+        """One request: None when it succeeded, else what was wrong and whether that is final."""
+        sent_at = time.perf_counter()
+        try:
+            link.request("POST", path, body, {"content-type": "application/json"})
+            answer = link.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            link.close()
+            return type(error).__name__, False
+        if answer.status >= 400:
+            return f"{answer.status} {content[:120].decode(errors='replace')}", answer.status < 500
+        self._count(path, content, (time.perf_counter() - sent_at) * 1000)
+        return None
 
-    def _count_error(self, name: str) -> None:
+    def _count(self, path: str, content: bytes, took_ms: float) -> None:
         with self._lock:
-            self.seen.errors[name] += 1
+            if path == "/labels":
+                self.seen.labels_sent += 1
+                return
+            said = msgspec.json.decode(content, type=_Answer)
+            self.seen.scored += 1
+            self.seen.outcomes[said.outcome] += 1
+            self.seen.degraded.update(said.degraded)
+            self.seen.latency_ms.append(took_ms)
 
 
 def _message(record: Transaction | Label) -> Message:

@@ -35,6 +35,7 @@ class Summary(msgspec.Struct, kw_only=True):
     outcomes: dict[str, int]
     degraded: dict[str, int]
     errors: dict[str, int]
+    sent_again: dict[str, int]
     labels_sent: int
     labels_learned: int
     cases_open: int
@@ -64,6 +65,7 @@ def summarize(
         outcomes=dict(seen.outcomes),
         degraded=dict(seen.degraded),
         errors=dict(seen.errors),
+        sent_again=dict(seen.sent_again),
         labels_sent=seen.labels_sent,
         labels_learned=report.get("counters", {}).get("learned", 0),
         cases_open=cases_open,
@@ -112,6 +114,8 @@ def render(console: Console, summary: Summary) -> None:
         table.add_row(f"delayed quality: {name}", f"{text} over {quality.labelled:,} labelled events")
     if summary.degraded:
         table.add_row("degraded", ", ".join(f"{name} {count:,}" for name, count in summary.degraded.items()))
+    if summary.sent_again:
+        table.add_row("sent again", ", ".join(f"{name} x {count:,}" for name, count in summary.sent_again.items()))
     if summary.errors:
         table.add_row("errors", ", ".join(f"{name} x {count:,}" for name, count in summary.errors.items()))
     table.add_row("looked at while it ran", "\n".join(summary.urls))
