@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.expression import Expression, Kind, function, parse
-from features.history import History
-from features.scan import Scan
+from features.history import History, row_times
+from features.scan import Part, Scan
 from features.view import STATE_VERSION, View, field_kinds, field_sources
 from stream.records import micros
 
@@ -78,7 +78,9 @@ class FeatureSet:
         self.derived = derived
         self._by_layout = {view.layout: view for view in views}
         self._scans = [Scan(view) for view in views]
-        view_names = [feature for view in views for feature in view.names]
+        self._scan_all = Scan(*views)
+        view_names = self._scan_all.names
+        self._stored = len(view_names)
         self.names: tuple[str, ...] = (*view_names, *(feature.name for feature in derived))
         if len(set(self.names)) != len(self.names):
             twice = sorted({feature for feature in self.names if self.names.count(feature) > 1})
@@ -141,28 +143,53 @@ class FeatureSet:
 
     def vector(self, record: Any, reads: Mapping[str, ViewRead]) -> Vector:
         """The features at the record's time, itself included. `reads` is by view name; a missing view gives nulls."""
-        at_us = micros(record.event_timestamp)
-        parts: list[NDArray[np.float64]] = []
-        approximate: list[str] = []
-        for view, scan in zip(self.views, self._scans, strict=True):
+        parts: list[Part] = []
+        for view in self.views:
             read = reads.get(view.name)
             if read is None:
-                parts.append(np.full(len(view.features), np.nan))
-                continue
-            current = view.row(record) if view.source is self.source else None
-            values, inexact = scan.read(read.history, at_us, read.pending, current)
-            parts.append(values)
-            approximate += inexact
-        stored = np.concatenate(parts)
+                parts.append(None)
+            else:
+                parts.append((read.history, read.pending, view.row(record) if view.source is self.source else None))
+        values = np.empty(len(self.names))
+        stored = values[: self._stored]
+        approximate = self._scan_all.read_views(parts, micros(record.event_timestamp), stored)
         if self.derived:
-            stored = np.concatenate([stored, np.array(self._derive(record, stored.tolist()), dtype=np.float64)])
-        return Vector(stored, approximate)
+            values[self._stored :] = self._derive(record, stored.tolist())
+        return Vector(values, approximate)
+
+    def with_derived(self, record: Any, stored: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The whole vector of a record, from its stored features (in order, null as NaN) and what it says itself."""
+        if not self.derived:
+            return stored
+        return np.concatenate([stored, np.array(self._derive(record, stored.tolist()), dtype=np.float64)])
 
     def read_view(self, name: str, history: History, at_us: int) -> NDArray[np.float64]:
-        """The features of one view at a time, without a scored event: what Feast serves."""
-        for view, scan in zip(self.views, self._scans, strict=True):
-            if view.name == name:
-                return scan.read(history, at_us)[0]
+        """The features of one view at a time, without a scored event."""
+        return self._scan(name).read(history, at_us)[0]
+
+    def read_at(self, name: str, history: History, at_us: int) -> NDArray[np.float64]:
+        """The features of one view at a time; at the very time of an event of its history, as that event was scored.
+
+        It is the current event then: in the windows, but `since_last` and `previous` look at what came before it. Of
+        several events of that microsecond it is the one that arrived last. What Feast serves.
+        """
+        scan = self._scan(name)
+        current: bytes | None = None
+        if scan.view.source is self.source:
+            end = int(row_times(scan.view, history.rows).searchsorted(at_us, side="right")) * scan.view.row_size
+            newest = history.rows[:end][-scan.view.row_size :]
+            if newest and int.from_bytes(newest[:8], "little", signed=True) == at_us:
+                before = History(scan.view)
+                before.merged, before.members = history.merged, history.members
+                before.evicted_until_us = history.evicted_until_us
+                before.rows, current = history.rows[: end - scan.view.row_size], newest
+                history = before
+        return scan.read(history, at_us, current=current)[0]
+
+    def _scan(self, name: str) -> Scan:
+        for scan in self._scans:
+            if scan.view.name == name:
+                return scan
         raise KeyError(f"feature set {self.name!r} has no view {name!r}; it has {[view.name for view in self.views]}")
 
     def derived_expressions(self) -> list[Expression]:

@@ -1,4 +1,4 @@
-"""The inner loop of every read, compiled: aggregates over rows, one operation for each feature.
+"""The inner loop of every read, compiled: aggregates over rows, one operation for each feature, all views in one call.
 
 Compiled by numba when first imported on a machine (a few seconds), then kept in its cache. In numpy the same reads
 cost a dozen small array calls for each window's edge; here they are loops over at most a few hundred rows.
@@ -23,8 +23,14 @@ KIND, COLUMN, WINDOW_US, DELAY_US, HALF_LIFE_US = range(5)
 """The columns of an operation. A column of -1 means the events themselves."""
 
 US_PER_S = 1e6
-SEEN_SLOTS = 4096
+SEEN_SLOTS_LEAST = 64
+SEEN_SLOTS_MOST = 8192
 SEEN_LIMIT = 3000
+FIRST_OPERATION, END_OPERATION, WIDTH, MERGED_WIDTH, COLUMNS = range(5)
+"""The columns of a shape: what is fixed of each view."""
+ROWS, MERGED, MEMBERS, CURRENT = range(4)
+"""The columns of a size: how many of each a view's part of the block has; -1 rows for a view that was not read."""
+SIZES = 4
 
 
 def _first_after_py(stamps: Ints, at_us: int, end: int) -> int:
@@ -43,6 +49,8 @@ def _part_py(first_us: int, last_us: int, start_us: int, end_us: int) -> float:
     """Which share of a merged row's time lies in `(start, end]`."""
     if last_us <= start_us or first_us > end_us:
         return 0.0
+    if first_us > start_us and last_us <= end_us:
+        return 1.0
     low = max(first_us, start_us + 1)
     high = min(last_us, end_us)
     return (high - low + 1) / (last_us - first_us + 1)
@@ -50,11 +58,12 @@ def _part_py(first_us: int, last_us: int, start_us: int, end_us: int) -> float:
 
 def _insert_py(seen: Ints, key: int) -> bool:
     """Put a key (not 0) into an open-addressing table; whether it was new."""
-    slot = (key ^ (key >> 17)) & (SEEN_SLOTS - 1)
+    last = seen.shape[0] - 1
+    slot = (key ^ (key >> 17)) & last
     while seen[slot] != 0:
         if seen[slot] == key:
             return False
-        slot = (slot + 1) & (SEEN_SLOTS - 1)
+        slot = (slot + 1) & last
     seen[slot] = key
     return True
 
@@ -66,10 +75,13 @@ _insert: Any = njit(inline="always")(_insert_py)
 
 def _distinct_py(stamps: Ints, keys: Ints, end: int, table: Ints, position: int, start_us: int, end_us: int) -> int:
     """How many members events in the window have, and the table's members that were last seen in it."""
-    seen = np.zeros(SEEN_SLOTS, dtype=np.int64)
     found: int = 0
     low = _first_after(stamps, start_us, end)
     high = _first_after(stamps, end_us, end)
+    slots = SEEN_SLOTS_LEAST
+    while slots < 2 * (high - low + table.shape[0]) and slots < SEEN_SLOTS_MOST:
+        slots *= 2
+    seen = np.zeros(slots, dtype=np.int64)
     for i in range(low, high):
         if keys[i] != 0:
             key = (keys[i] & ~np.int64(0xF)) | position
@@ -100,6 +112,7 @@ def _read(  # noqa: PLR0915
 ) -> None:
     rows = events.shape[0]
     stamps = np.ascontiguousarray(cells[:, 0])
+    shares = np.empty(merged.shape[0])
     for operation in range(operations.shape[0]):
         kind = operations[operation, KIND]
         column = operations[operation, COLUMN]
@@ -129,8 +142,8 @@ def _read(  # noqa: PLR0915
         low = _first_after(stamps, start_us, rows)
         high = _first_after(stamps, end_us, rows)
         for i in range(merged.shape[0]):
-            share = _part(spans[i, 0], spans[i, 1], start_us, end_us)
-            if 0.0 < share < 1.0:
+            shares[i] = _part(spans[i, 0], spans[i, 1], start_us, end_us)
+            if 0.0 < shares[i] < 1.0:
                 cut[operation] = True
         if kind == DISTINCT:
             keys = cells[:, 1 + columns + column]
@@ -146,7 +159,7 @@ def _read(  # noqa: PLR0915
                 out[operation] = events[high - 1, 1 + column]
                 newest_us = stamps[high - 1]
             for i in range(merged.shape[0] - 1, -1, -1):
-                if _part(spans[i, 0], spans[i, 1], start_us, end_us) > 0.0:
+                if shares[i] > 0.0:
                     if high == low or min(spans[i, 1], end_us) > newest_us:
                         out[operation] = merged[i, FIXED + column * PER_COLUMN + LAST]
                     break
@@ -155,7 +168,7 @@ def _read(  # noqa: PLR0915
             first = np.int64(0)
             known = False
             for i in range(merged.shape[0]):
-                if _part(spans[i, 0], spans[i, 1], start_us, end_us) > 0.0:
+                if shares[i] > 0.0:
                     first = max(spans[i, 0], start_us + 1)
                     known = True
                     break
@@ -173,7 +186,7 @@ def _read(  # noqa: PLR0915
                 if value == value:  # noqa: PLR0124
                     total += value * 2.0 ** ((stamps[i] - end_us) / half)
             for i in range(merged.shape[0]):
-                share = _part(spans[i, 0], spans[i, 1], start_us, end_us)
+                share = shares[i]
                 if share > 0.0:
                     value = merged[i, 2] if column < 0 else merged[i, FIXED + column * PER_COLUMN + SUM]
                     middle = (max(spans[i, 0], start_us) + min(spans[i, 1], end_us)) / 2
@@ -196,7 +209,7 @@ def _read(  # noqa: PLR0915
                     lowest = min(lowest, value)
                     highest = max(highest, value)
         for i in range(merged.shape[0]):
-            share = _part(spans[i, 0], spans[i, 1], start_us, end_us)
+            share = shares[i]
             if share > 0.0:
                 count += share * merged[i, 2]
                 if column >= 0:
@@ -234,7 +247,7 @@ def _read(  # noqa: PLR0915
                         off += value - reference
                         squares += (value - reference) ** 2
                 for i in range(merged.shape[0] - 1, -1, -1):
-                    share = _part(spans[i, 0], spans[i, 1], start_us, end_us)
+                    share = shares[i]
                     at = FIXED + column * PER_COLUMN
                     if share > 0.0 and merged[i, at + N] > 0.0:
                         middle = merged[i, at + SUM] / merged[i, at + N]
@@ -248,15 +261,62 @@ def _read(  # noqa: PLR0915
                 out[operation] = np.sqrt(max(0.0, inside + squares - off * off / n) / n)
 
 
-_SIGNATURE = (
-    "void(int64[:,::1], Array(float64, 2, 'C', readonly=True), Array(int64, 2, 'C', readonly=True), int64,"
-    " Array(float64, 2, 'C', readonly=True), Array(int64, 2, 'C', readonly=True),"
-    " Array(int64, 2, 'C', readonly=True), int64, int64, float64[::1], boolean[::1])"
-)
-read: Callable[..., None] = njit(_SIGNATURE, cache=True, nogil=True)(_read)
-"""Carry out the operations over rows in time order, writing `out` and `cut` (a merged row spanned the window's edge).
+_read_one: Any = njit(_read)
 
-Arguments: operations (int64, one row each), events (float64, C order, read-only) and the same memory as int64, how many
-of them lie before the scored event, merged rows and the same memory as int64, the table of members `(key, last seen)`,
-the number of measured columns, the time.
+
+def _read_views(
+    operations: Ints, shapes: Ints, block: Ints, values: Floats, at_us: int, out: Floats, cut: NDArray[np.bool_]
+) -> int:
+    at = shapes.shape[0] * SIZES
+    found = 0
+    for view in range(shapes.shape[0]):
+        first, end = shapes[view, FIRST_OPERATION], shapes[view, END_OPERATION]
+        width, merged_width = shapes[view, WIDTH], shapes[view, MERGED_WIDTH]
+        rows, n_merged, n_members, current = block[view * SIZES : (view + 1) * SIZES]
+        if rows < 0:
+            out[first:end] = np.nan
+            cut[first:end] = False
+            continue
+        spans = block[at : at + n_merged * merged_width].reshape((n_merged, merged_width))
+        merged = values[at : at + n_merged * merged_width].reshape((n_merged, merged_width))
+        at += n_merged * merged_width
+        table = block[at : at + n_members * 2].reshape((n_members, 2))
+        at += n_members * 2
+        n_cells = (rows + current) * width
+        cells = block[at : at + n_cells].reshape((rows + current, width))
+        at += n_cells
+        for i in range(1, rows):
+            if cells[i, 0] < cells[i - 1, 0]:
+                cells[:rows] = cells[np.argsort(cells[:rows, 0], kind="mergesort")]  # stable
+                break
+        before = _first_after(cells[:, 0], at_us, rows)
+        if current == 1 and before < rows:
+            cells[before] = cells[rows]
+        cells = cells[: before + current]
+        _read_one(
+            operations[first:end],
+            cells.view(np.float64),
+            cells,
+            before,
+            merged,
+            spans,
+            table,
+            shapes[view, COLUMNS],
+            at_us,
+            out[first:end],
+            cut[first:end],
+        )
+        for operation in range(first, end):
+            found += cut[operation]
+    return found
+
+
+_SIGNATURE = "int64(int64[:,::1], int64[:,::1], int64[::1], float64[::1], int64, float64[::1], boolean[::1])"
+read_views: Callable[..., int] = njit(_SIGNATURE, cache=True, nogil=True)(_read_views)
+"""Carry out the operations of all views; how many are `cut` (a merged row spanned the window's edge).
+
+Arguments: operations (int64, one row each); shapes (int64, one row each view); the block, as int64 and the same memory
+as float64, which it may reorder; the time; where to write values and cuts. The block begins with the sizes of each
+view; then, view by view, merged rows, the table of members `(key, last seen)`, rows in any order of time, and the
+scored event's row.
 """
