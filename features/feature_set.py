@@ -77,6 +77,7 @@ class FeatureSet:
         self.views = views
         self.derived = derived
         self._by_layout = {view.layout: view for view in views}
+        self._heads = [view.layout.to_bytes(LAYOUT_BYTES, "little") for view in views]
         self._scans = [Scan(view) for view in views]
         self._scan_all = Scan(*views)
         view_names = self._scan_all.names
@@ -122,13 +123,20 @@ class FeatureSet:
             EntityRef(entity, value) for entity in self.entities if (value := getattr(record, entity, None)) is not None
         ]
 
-    def pending(self, record: Any) -> dict[EntityRef, bytes]:
-        """What each entity shows to readers until a worker has folded the record: the views' rows, ready to be read."""
+    def rows(self, record: Any) -> list[bytes | None]:
+        """The packed row that the record adds to each view; None where it does not touch the view."""
+        return [view.row(record) if isinstance(record, view.source) else None for view in self.views]
+
+    def pending(self, record: Any, rows: list[bytes | None] | None = None) -> dict[EntityRef, bytes]:
+        """What each entity shows to readers until a worker has folded the record: the views' rows, ready to be read.
+
+        `rows` spares packing them again, for a caller that has them.
+        """
         found: dict[EntityRef, bytes] = {}
-        for view in self.views:
-            if isinstance(record, view.source) and (row := view.row(record)) is not None:
+        for view, head, row in zip(self.views, self._heads, self.rows(record) if rows is None else rows, strict=True):
+            if row is not None:
                 ref = EntityRef(view.entity, getattr(record, view.entity))
-                found[ref] = found.get(ref, b"") + view.layout.to_bytes(LAYOUT_BYTES, "little") + row
+                found[ref] = found.get(ref, b"") + head + row
         return found
 
     def pending_rows(self, content: bytes) -> Iterator[tuple[View, bytes]]:
@@ -141,15 +149,15 @@ class FeatureSet:
             at += LAYOUT_BYTES + view.row_size
             yield view, content[at - view.row_size : at]
 
-    def vector(self, record: Any, reads: Mapping[str, ViewRead]) -> Vector:
-        """The features at the record's time, itself included. `reads` is by view name; a missing view gives nulls."""
+    def vector(self, record: Any, reads: Mapping[str, ViewRead], rows: list[bytes | None] | None = None) -> Vector:
+        """The features at the record's time, itself included. `reads` is by view name; a missing view gives nulls.
+
+        `rows` are the record's own (`rows`), for a caller that has them.
+        """
         parts: list[Part] = []
-        for view in self.views:
+        for view, row in zip(self.views, self.rows(record) if rows is None else rows, strict=True):
             read = reads.get(view.name)
-            if read is None:
-                parts.append(None)
-            else:
-                parts.append((read.history, read.pending, view.row(record) if view.source is self.source else None))
+            parts.append(None if read is None else (read.history, read.pending, row))
         values = np.empty(len(self.names))
         stored = values[: self._stored]
         approximate = self._scan_all.read_views(parts, micros(record.event_timestamp), stored)

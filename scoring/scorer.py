@@ -125,7 +125,8 @@ class Scorer:
         except (RedisUnavailable, RedisError):
             degraded.append("online store")
         stages.mark("read")
-        vector = features.vector(record, {} if stored is None else view_reads(features, refs, stored, record))
+        rows = features.rows(record)
+        vector = features.vector(record, {} if stored is None else view_reads(features, refs, stored, record), rows)
         values = vector.values
         stages.mark("features")
         models = self.models()
@@ -162,7 +163,7 @@ class Scorer:
             approximate=vector.approximate,
             latency_us=stages.marks,
         )
-        return self._record(decision, features.pending(record), deadline)
+        return self._record(decision, features.pending(record, rows), deadline)
 
     def warm_up(self, record: Any) -> None:
         """Do everything that a score does apart from Redis, so that the first request does not pay for first times."""
