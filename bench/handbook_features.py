@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bench.figures import Figure, Figures
 from features.aggregates import count, mean
-from features.batch import batch_sql
+from features.batch import batch_vectors
 from features.batch_frame import create_relations
 from features.feature_set import Derived, FeatureSet, ViewRead
 from features.fraud import FRAUD
@@ -174,16 +174,16 @@ def live_vectors(raw: Path) -> Vectors:
 
 def batch_events_per_s(connection: duckdb.DuckDBPyConnection, features: FeatureSet, sources: dict[str, str]) -> float:
     """Compute the vectors of the whole history into the table `vectors`, as a training set would keep them."""
+    connection.execute("DROP TABLE IF EXISTS vectors")
     started = time.perf_counter()
-    connection.execute(f"CREATE OR REPLACE TABLE vectors AS {batch_sql(features, sources)}")
+    batch_vectors(connection, features, sources).create("vectors")
     took_s = time.perf_counter() - started
-    counted = connection.execute("SELECT count(*) FROM vectors").fetchone()
-    assert counted is not None
-    return int(counted[0]) / took_s
+    ((events,),) = connection.execute("SELECT count(*) FROM vectors").fetchall()
+    return int(events) / took_s
 
 
 def batch_vectors_of(raw: Path) -> Vectors:
-    """By DuckDB, over the whole history; the published part is taken from it."""
+    """By the batch executor, over the whole history; the published part is taken from it."""
     with connect() as connection:
         sources = create_relations(connection, raw, shipped_mappings()["handbook"])
         rate = batch_events_per_s(connection, HANDBOOK, sources)
@@ -236,7 +236,9 @@ def swap_ties(connection: duckdb.DuckDBPyConnection, ids: Sequence[int]) -> None
 
 def connect() -> duckdb.DuckDBPyConnection:
     """A DuckDB in memory on two threads."""
-    return duckdb.connect(":memory:", config={"memory_limit": MEMORY_LIMIT, "threads": 2})
+    connection = duckdb.connect(":memory:", config={"memory_limit": MEMORY_LIMIT, "threads": 2})
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def measure() -> Figures:
@@ -283,12 +285,11 @@ def measure() -> Figures:
 
 
 def _published_part(connection: duckdb.DuckDBPyConnection, events_per_s: float) -> Vectors:
-    counted = connection.execute("SELECT count(*) FROM vectors").fetchone()
-    assert counted is not None
+    ((events,),) = connection.execute("SELECT count(*) FROM vectors").fetchall()
     names = ", ".join(quoted(name) for name in HANDBOOK.names)
     since_us = int(PUBLISHED_FROM.timestamp() * 1e6)
     rows = connection.execute(
         f"SELECT event_id::BIGINT AS _id, {names} FROM vectors WHERE event_timestamp >= {since_us}"
     ).fetchnumpy()
     values = np.column_stack([np.ma.filled(rows[name], np.nan) for name in HANDBOOK.names])
-    return Vectors(rows["_id"], values, int(counted[0]), int(counted[0]) / events_per_s, 0)
+    return Vectors(rows["_id"], values, int(events), int(events) / events_per_s, 0)

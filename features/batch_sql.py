@@ -50,10 +50,6 @@ class ViewSql:
         self.view = view
         self.prefix = prefix
         self.is_own = view.source is source
-        if self.is_own and view.time != "event_timestamp":
-            raise ValueError(
-                f"view {view.name!r}: batch reads scored records by their event_timestamp, not {view.time!r}"
-            )
         self._relation = relation
         self._rows = rows
         self._points = points
@@ -85,7 +81,7 @@ class ViewSql:
         """The view's rows and the points: entity, time, measured columns, members; null where a row does not count."""
         view, columns = self.view, record_columns(self.view.source, "r")
         counts = parse(view.where, view.fields, "boolean").sql(columns) if view.where else ""
-        cells = [self._cell(column, columns) for column in view.columns]
+        cells = cells_sql(view, columns)
         members = [f"r.{quoted(member)}" for member in view.members]
         if self.is_own and counts:
             cells = [f"CASE WHEN {counts} THEN {cell} END" for cell in cells]
@@ -270,14 +266,6 @@ class ViewSql:
         """The column that holds a window function; one for all features that need it."""
         return self._windows.setdefault(expression, f"w_{len(self._windows)}")
 
-    def _cell(self, column: Column, columns: Mapping[str, str]) -> str:
-        value = "1.0::DOUBLE" if column.field is None else columns[column.field]
-        if column.where is None:
-            return value
-        otherwise = "0.0::DOUBLE" if column.field is None else "NULL"
-        condition = parse(column.where, self.view.fields, "boolean").sql(columns)
-        return f"CASE WHEN {condition} THEN {value} ELSE {otherwise} END"
-
     def _may_be_null(self, column: Column) -> bool:
         if column.field is None:
             return False
@@ -292,6 +280,19 @@ def record_columns(source: type[Any], alias: str) -> dict[str, str]:
         name: f"CAST({alias}.{quoted(name)} AS DOUBLE)" if kind == "number" else f"{alias}.{quoted(name)}"
         for name, kind in kinds.items()
     }
+
+
+def cells_sql(view: View, columns: Mapping[str, str]) -> list[str]:
+    """The SQL of each measured column of a view, over `record_columns` of its source."""
+    return [_cell(view, column, columns) for column in view.columns]
+
+
+def _cell(view: View, column: Column, columns: Mapping[str, str]) -> str:
+    value = "1.0::DOUBLE" if column.field is None else columns[column.field]
+    if column.where is None:
+        return value
+    otherwise = "0.0::DOUBLE" if column.field is None else "NULL"
+    return f"CASE WHEN {parse(column.where, view.fields, 'boolean').sql(columns)} THEN {value} ELSE {otherwise} END"
 
 
 def _cancels(n: str, off: str, squares: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -101,6 +101,7 @@ STEPS = st.tuples(
     st.sampled_from(["c1", "c2"]),
     st.sampled_from([None, 0, 1, MINUTE, HOUR, 7 * DAY]),
 )
+Executor = Callable[..., duckdb.DuckDBPyRelation]
 Step = tuple[int, float, float | None, str | None, str, str, int | None]
 
 
@@ -153,12 +154,25 @@ def fill(connection: duckdb.DuckDBPyConnection, records: Sequence[Any], source: 
         connection.executemany(f"INSERT INTO {source.topic} VALUES ({marks})", rows[::-1])
 
 
+def in_sql(
+    connection: duckdb.DuckDBPyConnection, features: FeatureSet, sources: dict[str, str], points: str = "TRUE"
+) -> duckdb.DuckDBPyRelation:
+    return connection.sql(batch_sql(features, sources, points))
+
+
+EXECUTORS: tuple[Executor, ...] = (batch_vectors, in_sql)
+
+
 def batch(
-    connection: duckdb.DuckDBPyConnection, features: FeatureSet, payments: list[Transaction], labels: list[Label]
+    connection: duckdb.DuckDBPyConnection,
+    features: FeatureSet,
+    payments: list[Transaction],
+    labels: list[Label],
+    executor: Executor = batch_vectors,
 ) -> list[list[float]]:
     fill(connection, payments, Transaction)
     fill(connection, labels, Label)
-    relation = batch_vectors(connection, features, SOURCES).order("sequence")
+    relation = executor(connection, features, SOURCES).order("sequence")
     assert relation.columns == ["event_id", "event_timestamp", "sequence", *features.names]
     rows = relation.fetchall()
     assert [row[0] for row in rows] == [one.event_id for one in payments]
@@ -227,16 +241,22 @@ def _normal(vector: list[float]) -> list[float]:
 
 def check(connection: duckdb.DuckDBPyConnection, features: FeatureSet, steps: Sequence[Step]) -> None:
     payments, labels = history(steps)
-    found = batch(connection, features, payments, labels)
-    found = [_normal(vector) for vector in found]
     lived = [_normal(vector) for vector in live(features, payments, labels)]
+    oracle = [expected(features, payments, labels, position) for position in range(len(payments))]
+    for executor in EXECUTORS:
+        found = [_normal(vector) for vector in batch(connection, features, payments, labels, executor)]
+        compare(features, found, lived, oracle)
+
+
+def compare(
+    features: FeatureSet, found: list[list[float]], lived: list[list[float]], oracle: list[list[float | None]]
+) -> None:
     names = [name for view in features.views for name in view.names]
     derived = set(features.names) - set(names)
-    for position, (one, other) in enumerate(zip(found, lived, strict=True)):
-        size = 90.0 * len(steps)
-        oracle = expected(features, payments, labels, position)
-        oracle = [0.0 if value is not None and abs(value) < 1e-300 else value for value in oracle]
-        assert differences(names, one[: len(names)], oracle, size=size) == {}
+    size = 90.0 * len(found)
+    for one, other, known in zip(found, lived, oracle, strict=True):
+        truth = [0.0 if value is not None and abs(value) < 1e-300 else value for value in known]
+        assert differences(names, one[: len(names)], truth, size=size) == {}
         theirs = [None if value != value else value for value in other]  # noqa: PLR0124
         assert differences(features.names[: len(names)], one[: len(names)], theirs[: len(names)], size=size) == {}
         for name, ours, value in zip(features.names, one, theirs, strict=True):
@@ -287,9 +307,12 @@ def test_two_hundred_events_in_bursts_agree(
     check(connection, features, steps)
 
 
+@pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("features", [EVERYTHING, FRAUD], ids=lambda features: features.name)
-def test_no_records_give_no_vectors(connection: duckdb.DuckDBPyConnection, features: FeatureSet) -> None:
-    assert batch(connection, features, [], []) == []
+def test_no_records_give_no_vectors(
+    connection: duckdb.DuckDBPyConnection, features: FeatureSet, executor: Executor
+) -> None:
+    assert batch(connection, features, [], [], executor) == []
 
 
 @pytest.mark.parametrize("features", [EVERYTHING, FRAUD], ids=lambda features: features.name)
@@ -297,16 +320,17 @@ def test_one_record_gives_one_vector(connection: duckdb.DuckDBPyConnection, feat
     check(connection, features, [(0, 12.5, None, None, "m1", "c1", None)])
 
 
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_record_does_not_see_those_of_its_microsecond_that_come_after_it(
-    connection: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection, executor: Executor
 ) -> None:
     payments = [payment(number, T0_US, amount=1.0) for number in range(3)]
-    vectors = batch(connection, FRAUD, payments, [])
+    vectors = batch(connection, FRAUD, payments, [], executor)
     position = FRAUD.names.index("card_count_10m")
     assert [vector[position] for vector in vectors] == [1.0, 2.0, 3.0]
 
 
-def test_more_ties_than_the_keys_hold_are_refused(connection: duckdb.DuckDBPyConnection) -> None:
+def test_more_ties_than_the_keys_of_sql_hold_are_refused_by_it_alone(connection: duckdb.DuckDBPyConnection) -> None:
     fill(connection, [], Label)
     connection.execute("DELETE FROM transactions")
     connection.execute(
@@ -314,7 +338,9 @@ def test_more_ties_than_the_keys_hold_are_refused(connection: duckdb.DuckDBPyCon
         f" 'm' AS merchant_id, 1.0 AS amount, i AS sequence FROM range({TIE_LIMIT + 1}) AS t(i)"
     )
     with pytest.raises(duckdb.Error, match="records of one entity of view card share a microsecond"):
-        batch_vectors(connection, FRAUD, SOURCES).fetchall()
+        in_sql(connection, FRAUD, SOURCES).fetchall()
+    (most,) = batch_vectors(connection, FRAUD, SOURCES).aggregate("max(card_count_10m)").fetchall()
+    assert most == (TIE_LIMIT + 1,)
 
 
 def test_values_near_each_other_and_far_from_the_rest_keep_their_deviation(
@@ -330,20 +356,32 @@ def test_a_half_life_that_is_short_beside_the_history_does_not_overflow(connecti
     check(connection, EVERYTHING, steps)
 
 
-def test_points_limits_what_is_answered_and_not_what_is_counted(connection: duckdb.DuckDBPyConnection) -> None:
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_points_limits_what_is_answered_and_not_what_is_counted(
+    connection: duckdb.DuckDBPyConnection, executor: Executor
+) -> None:
     payments = [payment(number, T0_US + number) for number in range(5)]
     fill(connection, payments, Transaction)
     fill(connection, [], Label)
-    rows = batch_vectors(connection, FRAUD, SOURCES, points=f"r.event_timestamp > {T0_US + 2}").order("sequence")
+    rows = executor(connection, FRAUD, SOURCES, f"r.event_timestamp > {T0_US + 2}").order("sequence")
     assert rows.project("event_id, card_count_1h, merchant_risk_1d").fetchall() == [
         ("e3", 4.0, None),
         ("e4", 5.0, None),
     ]
 
 
-def test_a_missing_relation_is_named() -> None:
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_missing_relation_is_named(connection: duckdb.DuckDBPyConnection, executor: Executor) -> None:
     with pytest.raises(ValueError, match="reads 'labels'"):
-        batch_sql(FRAUD, {"transactions": "transactions"})
+        executor(connection, FRAUD, {"transactions": "transactions"})
+
+
+def test_a_view_of_the_scored_records_by_another_time_is_refused(connection: duckdb.DuckDBPyConnection) -> None:
+    view = View("known", entity="card_id", source=Label, time="labelled_at", windows=("1h",), features=[a.count()])
+    by_labels = FeatureSet("by_labels", source=Label, views=(view,), derived=())
+    for executor in EXECUTORS:
+        with pytest.raises(ValueError, match="not 'labelled_at'"):
+            executor(connection, by_labels, SOURCES)
 
 
 def test_a_mapped_file_becomes_relations(tmp_path: Path) -> None:
