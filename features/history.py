@@ -8,17 +8,22 @@ times are microseconds since 1970.
 from __future__ import annotations
 
 import struct
+from functools import cache
+from itertools import chain
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features import merging
+from features.distinct import keep, member_key
 from features.rows import merged_size, widen
-from features.view import KEPT_ROWS, MEMBER_LIMIT, MERGED_BUDGET, RECENT_IDS, ROW_BUDGET, View
+from features.view import KEPT_ROWS, MERGED_BUDGET, RECENT_IDS, ROW_BUDGET, View
 
 MAGIC = b"HRS1"
 _HEADER = struct.Struct("<4sIIIHHHHHq")
+_HEAD = struct.Struct("<4sIII")
+_COUNTS = struct.Struct("<HHHHHq")
 _SOURCE = struct.Struct("<Iq")
 _TIME = struct.Struct("<q")
 ID_BYTES = 8
@@ -53,48 +58,56 @@ class History:
 
         Raises `CorruptState` when the bytes do not match their checksum.
         """
-        history = cls(view)
-        if not is_state(state, view):
-            return history
-        assert state is not None
-        _, _, revision, checksum, *counts, evicted = _HEADER.unpack_from(state)
-        body = memoryview(state)[HEAD_BYTES:]
-        if crc32(body) != checksum:
+        if state is None or len(state) < _HEADER.size:
+            return cls(view)
+        magic, layout, revision, checksum, sources, merged, rows, members, ids, evicted_us = _HEADER.unpack_from(state)
+        if magic != MAGIC or layout != view.layout:
+            return cls(view)
+        if crc32(state[HEAD_BYTES:]) != checksum:
             raise CorruptState(f"a state of {view.name!r} fails its checksum; replay its history from the log")
-        n_sources, n_merged, n_rows, n_members, n_ids = counts
-        at = _HEADER.size
+        history = cls(view)
         history.revision = revision
-        history.evicted_until_us = evicted
-        if n_sources:
-            end = at + n_sources * _SOURCE.size
+        history.evicted_until_us = evicted_us
+        at = _HEADER.size
+        # Most histories lack some sections: skipping those is a quarter of the time.
+        if sources:
+            end = at + sources * _SOURCE.size
             history.sources = dict(_SOURCE.iter_unpack(state[at:end]))
             at = end
-        end = at + n_merged * merged_size(view)
-        history.merged, at = state[at:end], end
-        end = at + n_rows * view.row_size
-        history.rows, at = state[at:end], end
-        end = at + n_members * MEMBER_BYTES
-        history.members, at = state[at:end], end
-        history.ids = state[at : at + n_ids * ID_BYTES]
+        if merged:
+            end = at + merged * merged_size(view)
+            history.merged, at = state[at:end], end
+        if rows:
+            end = at + rows * view.row_size
+            history.rows, at = state[at:end], end
+        if members:
+            end = at + members * MEMBER_BYTES
+            history.members, at = state[at:end], end
+        if ids:
+            history.ids = state[at : at + ids * ID_BYTES]
         return history
 
     def encode(self) -> bytes:
         """The state's bytes; its revision is one more than that of the state it was decoded from."""
-        sources = b"".join([_SOURCE.pack(*pair) for pair in self.sources.items()])
-        header = _HEADER.pack(
-            MAGIC,
-            self.view.layout,
-            (self.revision + 1) & 0xFFFFFFFF,
-            0,
+        view = self.view
+        counts = _COUNTS.pack(
             len(self.sources),
-            len(self.merged) // merged_size(self.view),
-            len(self.rows) // self.view.row_size,
+            len(self.merged) // merged_size(view) if self.merged else 0,
+            len(self.rows) // view.row_size,
             len(self.members) // MEMBER_BYTES,
             len(self.ids) // ID_BYTES,
             self.evicted_until_us,
         )
-        body = b"".join([header[HEAD_BYTES:], sources, self.merged, self.rows, self.members, self.ids])
-        return b"".join([header[: HEAD_BYTES - 4], crc32(body).to_bytes(4, "little"), body])
+        sources = _sources(len(self.sources)).pack(*chain.from_iterable(self.sources.items()))
+        body = b"".join((counts, sources, self.merged, self.rows, self.members, self.ids))
+        return _HEAD.pack(MAGIC, view.layout, (self.revision + 1) & 0xFFFFFFFF, crc32(body)) + body
+
+    def marks(self) -> History:
+        """A history without events that knows what this one knows: the offsets applied and the recent identities."""
+        marks = History(self.view)
+        marks.sources = self.sources.copy()
+        marks.ids = self.ids
+        return marks
 
     def applied(self, source: int) -> int:
         """The highest offset of that log partition whose effect is in this state; -1 if there is none."""
@@ -128,41 +141,43 @@ class History:
 
         Gives the positions of those that are older than any window can see; they change nothing.
         """
-        before = newest = self.newest_us
-        merged_until = merging.newest_us(self.view, self.merged) if self.merged else NEVER
+        view = self.view
+        newest_us, horizon_us = self.newest_us, view.horizon_us
+        merged_until_us = merging.newest_us(view, self.merged) if self.merged else NEVER
         refused: list[int] = []
-        taken: list[tuple[int, bytes]] = []
+        taken: list[bytes] = []
+        in_order = True
         for position, row in enumerate(rows):
             (at_us,) = _TIME.unpack_from(row)
-            newest = max(newest, at_us)
-            if at_us <= newest - self.view.horizon_us:
+            if at_us >= newest_us:
+                newest_us = at_us
+                taken.append(row)
+            elif at_us <= newest_us - horizon_us:
                 refused.append(position)
-            elif at_us < merged_until:
+            elif at_us < merged_until_us:
                 self.merged = merging.absorb(self.view, self.merged, row)
                 self._keep_members(row)
             else:
-                taken.append((at_us, row))
-        if len(taken) > 1:
-            taken.sort(key=_by_time)  # stable: equal times keep their order
-        if taken:
-            block = b"".join([row for _, row in taken])
-            if not self.rows or taken[0][0] >= before:
-                self.rows += block
-            else:
-                self.rows = _in_order(self.view, self.rows + block)
-        self._expire()
-        if len(self.merged) // merged_size(self.view) + len(self.rows) // self.view.row_size > ROW_BUDGET:
+                in_order = False
+                taken.append(row)
+        self.rows += taken[0] if len(taken) == 1 else b"".join(taken)
+        if not in_order:
+            self.rows = _in_order(view, self.rows)
+        self._expire(newest_us - horizon_us)
+        budget = ROW_BUDGET - (len(self.merged) // merged_size(view) if self.merged else 0)
+        if len(self.rows) > budget * view.row_size:
             self._merge()
         return refused
 
-    def _expire(self) -> None:
-        cutoff = self.newest_us - self.view.horizon_us
-        if self.merged and _TIME.unpack_from(self.merged)[0] <= cutoff:
-            self.merged = merging.expire(self.view, self.merged, cutoff)
-            self.members = _members_after(self.members, cutoff)
-        if self.rows and _TIME.unpack_from(self.rows)[0] <= cutoff:
-            kept = int(np.searchsorted(row_times(self.view, self.rows), cutoff, side="right"))
-            self.rows = self.rows[kept * self.view.row_size :]
+    def _expire(self, cutoff_us: int) -> None:
+        if self.merged and _TIME.unpack_from(self.merged)[0] <= cutoff_us:
+            self.merged = merging.expire(self.view, self.merged, cutoff_us)
+            self.members = _members_after(self.members, cutoff_us)
+        rows, at = self.rows, 0
+        while at < len(rows) and _TIME.unpack_from(rows, at)[0] <= cutoff_us:
+            at += self.view.row_size
+        if at:
+            self.rows = rows[at:]
 
     def _merge(self) -> None:
         cut = len(self.rows) - KEPT_ROWS * self.view.row_size
@@ -175,20 +190,21 @@ class History:
     def _keep_members(self, rows: bytes) -> None:
         if not self.view.members:
             return
-        seen = dict(struct.iter_unpack("<qq", self.members))
         cells = np.frombuffer(rows, dtype=np.int64).reshape(-1, self.view.row_size // 8)
+        keys: list[int] = []
+        times: list[int] = []
         first = 1 + len(self.view.columns)
         for position in range(len(self.view.members)):
             # One table serves every field: the position keeps equal hashes of two fields apart.
             for at_us, member in zip(cells[:, 0].tolist(), cells[:, first + position].tolist(), strict=True):
-                key = member_key(member, position)
-                if member and seen.get(key, NEVER) < at_us:
-                    seen[key] = at_us
-        if len(seen) > MEMBER_LIMIT:
-            newest_first = sorted(seen.items(), key=lambda pair: -pair[1])
-            self.evicted_until_us = max(self.evicted_until_us, newest_first[MEMBER_LIMIT][1])
-            seen = dict(newest_first[:MEMBER_LIMIT])
-        self.members = b"".join([struct.pack("<qq", *pair) for pair in seen.items()])
+                if member:
+                    keys.append(member_key(member, position))
+                    times.append(at_us)
+        self.members, evicted_until_us = keep(
+            self.members, np.array(keys, dtype=np.int64), np.array(times, dtype=np.int64)
+        )
+        if evicted_until_us is not None:
+            self.evicted_until_us = max(self.evicted_until_us, evicted_until_us)
 
 
 def revision_of(state: bytes | None) -> int:
@@ -208,18 +224,14 @@ def is_state(state: bytes | None, view: View) -> bool:
     return int.from_bytes(state[4:8], "little") == view.layout
 
 
-def member_key(member: int, position: int) -> int:
-    """The key of a member in the table of members: its hash with the field's position in the low bits."""
-    return (member & ~0xF) | position
-
-
 def row_times(view: View, rows: bytes) -> NDArray[np.int64]:
     """The times of packed rows, shape (n,)."""
     return np.frombuffer(rows, dtype=np.int64).reshape(-1, view.row_size // 8)[:, 0]
 
 
-def _by_time(taken: tuple[int, bytes]) -> int:
-    return taken[0]
+@cache
+def _sources(size: int) -> struct.Struct:
+    return struct.Struct("<" + "Iq" * size)
 
 
 def _in_order(view: View, rows: bytes) -> bytes:

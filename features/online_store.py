@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from features.feature_set import EntityRef
 from features.history import HEAD_BYTES
-from features.store_plan import PENDING_PREFIX, StorePlan, timestamp_value, unwrap_state, wrap_state
-from stream.connection import Command, RedisConnection, RedisError, Reply
+from features.store_plan import PENDING_PREFIX, StorePlan, state_prefix, timestamp_value, unwrap_state, wrap_state
+from stream.connection import Command, RedisConnection, RedisError, Reply, Template
 
 
-@dataclass
+@dataclass(slots=True)
 class StoredEntity:
     """One entity as stored: the state of each view (absent: none yet), and the records that no worker folded yet."""
 
@@ -24,8 +24,7 @@ class StoredEntity:
     pending: dict[str, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Replacement:
+class Replacement(NamedTuple):
     """New states for one entity, to be written only if the views' states are still `expected`.
 
     `folded` names (by `Record.identity`) the records that the new states contain: they are no longer pending.
@@ -92,6 +91,11 @@ class RedisOnlineStore:
         self._views_of = {entity: plan.views_of(entity) for entity in plan.key_prefixes}
         self._prefix = {entity: bytes.fromhex(prefix) for entity, prefix in plan.key_prefixes.items()}
         self._suffix = plan.project.encode()
+        self._get = {
+            entity: Template("HMGET", None, *(self._state_field[view] for view in views))
+            for entity, views in self._views_of.items()
+        }
+        self._set: dict[tuple[str, ...], Template] = {}
 
     def key(self, ref: EntityRef) -> bytes:
         """The key of an entity's hash."""
@@ -127,15 +131,16 @@ class RedisOnlineStore:
 
     def read_states(self, refs: Sequence[EntityRef]) -> list[StoredEntity]:
         """The states alone: a worker has no use for the pending records, and there may be many."""
-        commands: list[Command] = [
-            ("HMGET", self.key(ref), *(self._state_field[view] for view in self._views_of[ref.entity])) for ref in refs
-        ]
         entities = []
+        commands = [self._get[ref.entity].pack(self.key(ref)) for ref in refs]
         for ref, reply in zip(refs, self.connection.call(commands), strict=True):
             if isinstance(reply, RedisError):
                 raise reply
-            states = {view: unwrap_state(value) for view, value in zip(self._views_of[ref.entity], reply, strict=True)}
-            entities.append(StoredEntity({view: state for view, state in states.items() if state}))
+            states = {}
+            for view, value in zip(self._views_of[ref.entity], reply, strict=True):
+                if state := unwrap_state(value):
+                    states[view] = state
+            entities.append(StoredEntity(states, {}))
         return entities
 
     def add_pending(self, refs: Sequence[EntityRef], identity: str, record: bytes) -> None:
@@ -152,17 +157,27 @@ class RedisOnlineStore:
                 raise reply
         return [reply == 1 for reply in replies]
 
-    def _replace_command(self, replacement: Replacement) -> Command:
-        args: list[str | bytes | int] = [len(replacement.states), self.ttl_ms]
-        stamps: list[bytes] = []
-        stamp = timestamp_value(replacement.newest_us)
+    def _replace_command(self, replacement: Replacement) -> bytes:
+        views = tuple(replacement.states)
+        template = self._set.get(views)
+        if template is None:
+            template = self._set[views] = self._replace_template(views)
+        filled = [self.key(replacement.ref)]
         for view, state in replacement.states.items():
             old = replacement.expected.get(view)
-            head = b"" if old is None else wrap_state(old)[: len(wrap_state(old)) - len(old) + HEAD_BYTES]
-            args += [self._state_field[view], head, wrap_state(state)]
-            stamps += [self._time_field[view], stamp]
-        args += [len(replacement.states), *stamps, *(f"p:{identity}" for identity in replacement.folded)]
-        return self._replace.command([self.key(replacement.ref)], args)
+            filled += (b"" if old is None else state_prefix(len(old)) + old[:HEAD_BYTES], wrap_state(state))
+        filled += [timestamp_value(replacement.newest_us)] * len(views)
+        filled += [PENDING_PREFIX + identity.encode() for identity in replacement.folded]
+        return template.pack(*filled)
+
+    def _replace_template(self, views: tuple[str, ...]) -> Template:
+        parts: list[str | bytes | int | None] = ["EVALSHA", self._replace.digest, 1, None, len(views), self.ttl_ms]
+        for view in views:
+            parts += [self._state_field[view], None, None]
+        parts.append(len(views))
+        for view in views:
+            parts += [self._time_field[view], None]
+        return Template(*parts)
 
 
 class MemoryOnlineStore:

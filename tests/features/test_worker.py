@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -19,7 +20,7 @@ from features.scan import Scan
 from features.view import View
 from features.worker import FoldCount, Folder, TooManyConflicts
 from stream.log import Entry, Partition, partition_of
-from stream.records import Label, Record, Transaction, encode, from_micros, micros
+from stream.records import DeadLetter, Label, Record, Transaction, encode, from_micros, micros
 from tests.oracle import DAY, HOUR, MINUTE, SECOND, T0_US, differences, payment, reachable, read
 
 Batch = dict[Partition, list[Entry]]
@@ -228,6 +229,87 @@ def test_an_event_too_old_for_some_views_counts_in_the_others() -> None:
     assert folder(store).fold(ListLog(records).all()).dead == []
     assert len(history(store, MERCHANT, "m").rows) == 2 * MERCHANT.row_size
     assert len(history(store, CARD, "c").rows) == CARD.row_size
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_a_crash_at_any_write_loses_no_dead_letter(writes: int) -> None:
+    store = Unreliable()
+    log = ListLog([payment(1, T0_US, device_id="d"), payment(2, T0_US - 60 * DAY, device_id="d"), b"{"])
+    reported: list[DeadLetter] = []
+    store.writes_left = writes
+    try:
+        folder(store).fold(log.all(), reported.extend)
+    except Crash:
+        assert writes < 3
+    first = {letter.event_id for letter in reported}
+    store.writes_left = 1 << 30
+    folder(store).fold(log.all(), reported.extend)
+    assert len(first) == 2
+    assert {letter.event_id for letter in reported} == first
+
+
+def test_no_state_is_written_when_a_dead_letter_cannot_be_reported() -> None:
+    def refuse(letters: list[DeadLetter]) -> None:
+        raise Crash
+
+    store = MemoryOnlineStore()
+    log = ListLog([payment(1, T0_US), payment(2, T0_US - 60 * DAY)])
+    with pytest.raises(Crash):
+        folder(store).fold(log.all(), refuse)
+    assert store.read(FRAUD.refs(payment(1, T0_US))) == [StoredEntity(), StoredEntity()]
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_an_event_that_was_folded_is_no_dead_letter_when_it_comes_again_later(writes: int) -> None:
+    # It is older than all windows by then, and a crash may have left it in some states only.
+    store = Unreliable()
+    log = ListLog([payment(1, T0_US, device_id="d"), payment(2, T0_US + 60 * DAY, device_id="d")])
+    store.writes_left = writes
+    with suppress(Crash):
+        folder(store).fold(log.all())
+    store.writes_left = 1 << 30
+    assert folder(store).fold(log.all()).dead == []
+
+
+def test_an_event_that_counts_in_some_views_is_no_dead_letter_when_it_comes_again_after_a_crash() -> None:
+    store = Unreliable()
+    records = [payment(1, T0_US, device_id="d"), payment(2, T0_US - 35 * DAY, device_id="d", card_id="c")]
+    store.writes_left = 2
+    with pytest.raises(Crash):
+        folder(store).fold(ListLog(records).all())
+    store.writes_left = 1 << 30
+    assert folder(store).fold(ListLog(records).all()).dead == []
+
+
+def test_an_event_that_becomes_too_old_while_others_write_is_dead_lettered_once() -> None:
+    views = [
+        View(entity, entity=f"{entity}_id", source=Transaction, windows=("1h",), features=[count()])
+        for entity in ("card", "merchant", "device")
+    ]
+    store = Raced()
+
+    def rival() -> None:
+        later = ListLog([payment(9, T0_US + 60 * DAY, device_id="d")])
+        Folder(store, views, "other log").fold(later.all())
+
+    store.rivals = [rival]
+    reported: list[DeadLetter] = []
+    counted = Folder(store, views, "log").fold(ListLog([payment(1, T0_US, device_id="d")]).all(), reported.extend)
+    assert counted.conflicts == 3
+    assert len(reported) == 1
+    assert counted.dead == reported
+
+
+def test_two_record_types_may_have_the_same_primary_entity() -> None:
+    views = [
+        View(source.topic, entity="card_id", source=source, windows=("1h",), time=time, features=[count()])
+        for source, time in ((Transaction, "event_timestamp"), (Label, "labelled_at"))
+    ]
+    store = MemoryOnlineStore()
+    log = ListLog([payment(1, T0_US), label(1), payment(1, T0_US), label(1)])
+    counted = Folder(store, views, "log").fold(log.all())
+    assert (counted.folded, counted.repeated) == (2, 2)
+    assert [len(history(store, view, "c").rows) for view in views] == [view.row_size for view in views]
 
 
 def test_a_record_without_the_primary_entity_is_dead_lettered() -> None:

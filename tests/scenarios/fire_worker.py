@@ -11,13 +11,13 @@ import signal
 import time
 from contextlib import ExitStack
 from threading import Event
+from typing import Any
 from unittest.mock import patch
 
-from features.feature_set import EntityRef
 from features.history import History
 from features.online_store import OnlineStore
 from features.pipeline import work_forever
-from features.worker import FoldCount, Folder, Shares
+from features.worker import FoldCount, Folder, Report
 from headrace.assembly import all_views, open_online_store
 from headrace.settings import Settings
 from stream.log import Consumer, Entry, Log, Partition
@@ -41,28 +41,28 @@ class SpoiltFolder(Folder):
         self.primaries_first = sabotage == "primaries first"
         self.instant = instant
         self.slow_s = slow_s
-        self.others: Shares | None = None
+        self.others: tuple[Any, ...] | None = None
 
-    def fold(self, batch: dict[Partition, list[Entry]]) -> FoldCount:
+    def fold(self, batch: dict[Partition, list[Entry]], report: Report = lambda letters: None) -> FoldCount:
         if self.instant == "polled":
             crash()
         time.sleep(self.slow_s)
-        count = super().fold(batch)
+        count = super().fold(batch, report)
         if self.instant == "written":
             crash()
         return count
 
-    def _write(self, shares: Shares, stored: dict[EntityRef, dict[str, bytes]], count: FoldCount) -> None:
+    def _write(self, *arguments: Any) -> None:
         # `fold` calls this twice: with the others, then with the primaries.
         if self.primaries_first and self.others is None:
-            self.others = shares
+            self.others = arguments
             return
-        super()._write(shares, stored, count)
+        super()._write(*arguments)
         if self.instant == "half written":
             crash()
         if self.others is not None:
             others, self.others = self.others, None
-            super()._write(others, stored, count)
+            super()._write(*others)
 
 
 def commit_first(folder: Folder, log: Log, consumer: Consumer, batch_limit: int, poll_timeout_ms: int) -> FoldCount:

@@ -1,0 +1,32 @@
+"""Commands packed beforehand are the commands that hiredis packs."""
+
+from __future__ import annotations
+
+import hiredis
+import pytest
+
+from stream.connection import Command, RedisConnection, Template
+
+
+@pytest.mark.parametrize("value", [b"", b"v", b"%d%b%%", b"\x00\r\n" * 1000])
+def test_a_filled_template_is_what_hiredis_packs(value: bytes) -> None:
+    template = Template("HSET", None, "50%", 7, b"%b\xff", None)
+    assert template.pack(b"key", value) == hiredis.pack_command(("HSET", b"key", "50%", 7, b"%b\xff", value))
+    assert template.pack(b"key", value, b"f", value) == hiredis.pack_command(
+        ("HSET", b"key", "50%", 7, b"%b\xff", value, b"f", value)
+    )
+
+
+def test_a_template_with_a_place_left_empty_is_refused() -> None:
+    with pytest.raises(ValueError, match="has 2 places, not 1"):
+        Template("GET", None, None).pack(b"x")
+
+
+def test_packed_commands_and_others_are_answered_in_order_and_lost_scripts_are_sent_again(redis_db: str) -> None:
+    with RedisConnection(redis_db) as connection:
+        scripts = [connection.script(f"return ARGV[1] .. '{number}'") for number in range(2)]
+        packed = Template("EVALSHA", scripts[1].digest, 0, None)
+        for _ in range(2):
+            commands: list[Command | bytes] = [packed.pack(b"a"), ("ECHO", "b"), scripts[0].command([], ["c"])]
+            assert connection.call(commands) == [b"a1", b"b", b"c0"]
+            connection.one("SCRIPT", "FLUSH")
