@@ -13,6 +13,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from features.distinct import (
+    POSITION_SHIFT,
+    RANK_SHIFT,
+    REGISTER_SHIFT,
+    REGISTERS,
+    SKETCH,
+    estimate,
+    rank_of,
+    register_of,
+)
 from features.rows import FIXED, LAST, M2, MAX, MIN, PER_COLUMN, SUM, N
 
 Floats = NDArray[np.float64]
@@ -73,8 +83,8 @@ _part: Any = njit(inline="always")(_part_py)
 _insert: Any = njit(inline="always")(_insert_py)
 
 
-def _distinct_py(stamps: Ints, keys: Ints, end: int, table: Ints, position: int, start_us: int, end_us: int) -> int:
-    """How many members events in the window have, and the table's members that were last seen in it."""
+def _distinct_py(stamps: Ints, keys: Ints, end: int, table: Ints, position: int, start_us: int, end_us: int) -> float:
+    """How many members events in the window have, and those of the table that were last seen in it."""
     found: int = 0
     low = _first_after(stamps, start_us, end)
     high = _first_after(stamps, end_us, end)
@@ -88,10 +98,23 @@ def _distinct_py(stamps: Ints, keys: Ints, end: int, table: Ints, position: int,
             found += _insert(seen, key if key != 0 else np.int64(16))
             if found >= SEEN_LIMIT:
                 break
+    forgotten = False
     for i in range(table.shape[0]):
         if start_us < table[i, 1] <= end_us and (table[i, 0] & 0xF) == position:
             found += _insert(seen, table[i, 0] if table[i, 0] != 0 else np.int64(16))
-    return found
+        forgotten |= (table[i, 0] & 0xFF) == ((position << POSITION_SHIFT) | SKETCH) and table[i, 1] > start_us
+    if not forgotten:
+        return float(found)
+    ranks = np.zeros(REGISTERS, dtype=np.int64)
+    for key in seen:
+        if key != 0:
+            register = register_of(key)
+            ranks[register] = max(ranks[register], rank_of(key))
+    for i in range(table.shape[0]):
+        if start_us < table[i, 1] <= end_us and (table[i, 0] & 0xFF) == ((position << POSITION_SHIFT) | SKETCH):
+            register = (table[i, 0] & 0xFFFF) >> REGISTER_SHIFT
+            ranks[register] = max(ranks[register], table[i, 0] >> RANK_SHIFT)
+    return max(float(found), np.round(estimate(ranks)))  # type: ignore[no-any-return]
 
 
 _distinct: Any = njit(_distinct_py)

@@ -12,6 +12,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from features.distinct import RELATIVE_ERROR
 from features.feature_set import EntityRef
 from features.fraud import CARD, MERCHANT
 from features.history import History
@@ -102,9 +103,9 @@ def bounds(feature: Feature, records: list[Transaction], at_us: int) -> tuple[fl
     exactly = (times > end_us - feature.window_us) & (times <= end_us)
     surely, maybe = window_bounds(times, at_us, feature.window_us, feature.delay_us)
     if feature.kind == "distinct":
-        # The table of members forgets those seen longest ago: it can miss some, and invents none.
+        # Three standard errors of the sketch, which speaks when the table of members has forgotten some.
         seen = len({record.card_id for record, within in zip(records, exactly.tolist(), strict=True) if within})
-        return seen, min(seen, MEMBER_LIMIT), seen
+        return seen, min(seen, max(MEMBER_LIMIT, seen * (1 - 3 * RELATIVE_ERROR))), seen * (1 + 3 * RELATIVE_ERROR)
     if feature.kind == "decayed_count":
         # An event's age is known as far as its merged row reaches.
         ages_us = (at_us - times).astype(np.float64)
