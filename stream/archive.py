@@ -2,18 +2,17 @@
 
 A file is `<topic>/date=<day>/<log>-<partition>-<first offset>-<last offset>.parquet`: it holds every record of that
 day between these two offsets of one partition. Within a day, a partition therefore is complete up to the highest last
-offset: that is all it takes to know which records of a batch that comes again are new.
+offset: that is all it takes to know which records of a batch that comes again are new. `stream.compaction` merges small
+files later.
 """
 
 from __future__ import annotations
 
 import fcntl
-import heapq
 import os
 import shutil
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -25,12 +24,15 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stream.archive_file import ArchiveFile, day_of_folder, entries, name_of_log, parse
+from stream.archive_note import read_note, write_note
 from stream.log import Entry, Partition
 from stream.records import RECORD_TYPES, Action, Decision, InvalidRecord, Label, Reading, Transaction, decode
 
+__all__ = ["ARCHIVED", "Archive", "ArchiveFile", "ArchiveInUse", "Written", "day_of", "entries", "schema_of"]
+
 ARCHIVED = (Transaction.topic, Action.topic, Reading.topic, Label.topic, Decision.topic)
 UNFINISHED = ".new"
-READ_ROWS = 4096
 _SCALARS: dict[Any, Any] = {
     str: pa.string(),
     float: pa.float64(),
@@ -42,17 +44,6 @@ _SCALARS: dict[Any, Any] = {
 
 class ArchiveInUse(RuntimeError):
     """Another archiver works on the same directory: two would store records twice. Stop one of them."""
-
-
-class ArchiveFile(NamedTuple):
-    """One finished file, as its path says."""
-
-    path: Path
-    day: date
-    log: str
-    partition: Partition
-    first: int
-    last: int
 
 
 class Written(NamedTuple):
@@ -97,17 +88,19 @@ class Archive:
     def write(self, log_name: str, batch: Mapping[Partition, Sequence[Entry]]) -> Written:
         """Store the records of a batch that are not stored yet, in this order.
 
-        1. Write each file under an unfinished name, to the disk.  2. Rename each, and flush the directories.
-        A crash before 2 leaves no record; one within 2 leaves whole days of the batch, and the same batch again adds
-        the others. Whoever calls commits the log's offsets after this returns. Entries of a partition must come in
-        order and without gaps from call to call, or from further back.
+        1. Write each file under an unfinished name, to the disk.  2. Rename each, and flush the directories.  3. Note
+        how far each partition is complete now. A crash before 2 leaves no record; one within 2 leaves whole days of
+        the batch, which the note does not count yet, and the same batch again adds the others. Whoever calls commits
+        the log's offsets after this returns. Entries of a partition must come in order and without gaps from call to
+        call, or from further back.
         """
+        self._note({(log_name, part): polled[0].offset - 1 for part, polled in batch.items() if polled}, first=True)
         unfinished: list[tuple[Path, ArchiveFile]] = []
         stored = known = unreadable = 0
         # 1.
-        for partition, entries in batch.items():
+        for partition, polled in batch.items():
             days: dict[date, list[tuple[Entry, Any]]] = {}
-            for entry in entries:
+            for entry in polled:
                 try:
                     record: Any = decode(entry.value, RECORD_TYPES[partition.topic])
                     day = day_of(record)
@@ -127,12 +120,14 @@ class Archive:
             path.replace(file.path)
             self._complete_to(file.log, file.partition, file.day, file.last)
         for folder in {file.path.parent for _, file in unfinished}:
-            _flush_directory(folder)
+            flush_directory(folder)
+        # 3.
+        self._note({(log_name, part): polled[-1].offset for part, polled in batch.items() if polled})
         return Written(stored, known, unreadable, len(unfinished))
 
     def files(self, topic: str) -> list[ArchiveFile]:
         """The finished files of a topic at this moment, by day and name."""
-        return [_parse(path) for path in sorted((self.directory / topic).glob("date=*/*.parquet"))]
+        return [parse(path) for path in sorted((self.directory / topic).glob("date=*/*.parquet"))]
 
     def sources(self, topics: Sequence[str] = ARCHIVED) -> dict[tuple[str, Partition], list[ArchiveFile]]:
         """The files at this moment by the name of their log and their partition; give them to `entries`."""
@@ -140,21 +135,29 @@ class Archive:
         names: dict[str, str] = {}
         for topic in topics:
             for file in self.files(topic):
-                if file.log not in names:
-                    names[file.log] = _log_name(file)
-                found.setdefault((names[file.log], file.partition), []).append(file)
+                name = names.get(file.log) or name_of_log(file)
+                if name is not None:
+                    names[file.log] = name
+                    found.setdefault((name, file.partition), []).append(file)
         return found
 
     def expire(self, before: date) -> int:
         """Delete every day before this one, of every topic; how many folders went."""
-        gone = [folder for topic in ARCHIVED for folder in self._days(topic) if _day(folder) < before]
+        gone = [folder for topic in ARCHIVED for folder in self._days(topic) if day_of_folder(folder) < before]
         for folder in gone:
             shutil.rmtree(folder)
         return len(gone)
 
     def newest_day(self) -> date | None:
         """The newest day of any topic; None while nothing is archived."""
-        return max((_day(folder) for topic in ARCHIVED for folder in self._days(topic)), default=None)
+        return max((day_of_folder(folder) for topic in ARCHIVED for folder in self._days(topic)), default=None)
+
+    def _note(self, found: Mapping[tuple[str, Partition], int], *, first: bool = False) -> None:
+        known = read_note(self.directory)
+        # Before a partition's first flush, so that one which is torn is not taken for an archive without notes.
+        fresh = {key: last for key, last in found.items() if (key not in known if first else known.get(key, -1) < last)}
+        if fresh:
+            write_note(self.directory, known | fresh)
 
     def _days(self, topic: str) -> list[Path]:
         return sorted((self.directory / topic).glob("date=*"))
@@ -168,25 +171,6 @@ class Archive:
         folder = self.directory / partition.topic / f"date={day.isoformat()}"
         path = folder / f"{log}-{partition.number}-{first}-{last}.parquet"
         return ArchiveFile(path, day, log, partition, first, last)
-
-
-def entries(files: Sequence[ArchiveFile]) -> Iterator[Entry]:
-    """The entries of one partition's files in the order of their offsets, each once.
-
-    Days overlap where records came late: a file is opened only when the merge has reached its first offset.
-    """
-    waiting = sorted(files, key=lambda file: (file.first, file.path), reverse=True)
-    opened: list[tuple[int, int, Entry, Iterator[Entry]]] = []
-    newest = -1
-    while waiting or opened:
-        while waiting and (not opened or waiting[-1].first <= opened[0][0]):
-            rows = _rows(waiting.pop())
-            _push(opened, rows, len(waiting))
-        _, number, entry, rows = heapq.heappop(opened)
-        if entry.offset > newest:
-            newest = entry.offset
-            yield entry
-        _push(opened, rows, number)
 
 
 def day_of(record: Any) -> date:
@@ -248,7 +232,8 @@ def _write_unfinished(file: ArchiveFile, log_name: str, kept: Sequence[tuple[Ent
     return path
 
 
-def _flush_directory(folder: Path) -> None:
+def flush_directory(folder: Path) -> None:
+    """Put what was made, renamed or deleted in a folder on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -256,34 +241,5 @@ def _flush_directory(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _rows(file: ArchiveFile) -> Iterator[Entry]:
-    # One that expired meanwhile holds nothing any more.
-    with suppress(FileNotFoundError), pq.ParquetFile(file.path) as table:
-        for batch in table.iter_batches(READ_ROWS, columns=["offset", "key", "payload"]):
-            columns = [batch.column(name).to_pylist() for name in ("offset", "key", "payload")]
-            yield from map(Entry._make, zip(*columns, strict=True))
-
-
-def _push(opened: list[tuple[int, int, Entry, Iterator[Entry]]], rows: Iterator[Entry], number: int) -> None:
-    entry = next(rows, None)
-    if entry is not None:
-        heapq.heappush(opened, (entry.offset, number, entry, rows))
-
-
 def _log_id(log_name: str) -> str:
     return f"{crc32(log_name.encode()):08x}"
-
-
-def _log_name(file: ArchiveFile) -> str:
-    with pq.ParquetFile(file.path) as table:
-        return str(next(table.iter_batches(1, columns=["log"])).column("log")[0].as_py())
-
-
-def _day(folder: Path) -> date:
-    return date.fromisoformat(folder.name.removeprefix("date="))
-
-
-def _parse(path: Path) -> ArchiveFile:
-    log, number, first, last = path.stem.split("-")
-    partition = Partition(path.parent.parent.name, int(number))
-    return ArchiveFile(path, _day(path.parent), log, partition, int(first), int(last))

@@ -10,13 +10,14 @@ from datetime import UTC, date, datetime, timedelta
 from threading import Event
 
 from stream.archive import ARCHIVED, Archive, Written
+from stream.compaction import compact, remove_rubbish
 from stream.log import Consumer, Entry, Log, LogUnavailable, Partition
 
 GROUP = "archiver"
 FIRST_PAUSE_S = 0.1
 FLUSH_RECORDS = 50_000
 FLUSH_S = 300.0
-EXPIRE_EVERY_S = 3600.0
+TIDY_EVERY_S = 3600.0
 
 _RETRYABLE = (LogUnavailable, OSError)
 _log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ def archive_forever(
     retention: timedelta,
     flush_records: int = FLUSH_RECORDS,
     flush_s: float = FLUSH_S,
+    tidy_every_s: float = TIDY_EVERY_S,
     poll_limit: int = 5000,
     poll_timeout_ms: int = 500,
     pause_limit_s: float = 5.0,
@@ -94,22 +96,24 @@ def archive_forever(
 ) -> None:
     """Archive until `stop` is set; then store what waits and leave the group within about one poll.
 
-    A log or a disk that fails for a while is waited for. One archiver for one directory, or it raises `ArchiveInUse`.
+    At the start and every `tidy_every_s` it deletes expired days and merges the small files of closed ones. A log or a
+    disk that fails for a while is waited for. One archiver for one directory, or it raises `ArchiveInUse`.
     """
     pause_s = FIRST_PAUSE_S
-    expire_at = time.monotonic()
+    tidy_at = time.monotonic()
     with archive:
         while not stop.is_set():
+            if time.monotonic() >= tidy_at:
+                # Without a consumer: merging may take longer than a member may be silent.
+                tidy(archive, retention, datetime.now(UTC).date(), stop)
+                tidy_at = time.monotonic() + tidy_every_s
             try:
                 with closing(log.consumer(GROUP, ARCHIVED)) as consumer:
                     archiver = Archiver(archive, log, consumer, flush_records, flush_s)
-                    while not stop.is_set():
+                    while not stop.is_set() and time.monotonic() < tidy_at:
                         written = archiver.step(poll_limit, poll_timeout_ms)
                         if written.files:
                             on_flush(written)
-                        if time.monotonic() >= expire_at:
-                            expire_at = time.monotonic() + EXPIRE_EVERY_S
-                            expire(archive, retention, datetime.now(UTC).date())
                         pause_s = FIRST_PAUSE_S
                     on_flush(archiver.flush())
             except _RETRYABLE as error:
@@ -117,6 +121,17 @@ def archive_forever(
                 _log.warning("archiver: %s; trying again in %.1f s", error, pause_s)
                 stop.wait(pause_s)
                 pause_s = min(pause_s * 2, pause_limit_s)
+
+
+def tidy(archive: Archive, retention: timedelta, today: date, stop: Event) -> None:
+    """Delete expired days, then merge small files; where the disk refuses, say so and leave the rest as it is."""
+    try:
+        expire(archive, retention, today)
+        compact(archive, today, stop)
+    except OSError as error:
+        # What is half built would fill the disk further.
+        remove_rubbish(archive)
+        _log.warning("archiver: some days were not deleted or merged: %s", error)
 
 
 def expire(archive: Archive, retention: timedelta, today: date) -> int:

@@ -1,59 +1,33 @@
-"""The log beyond one machine: Apache Kafka. The one file that knows kafka-python."""
+"""The log beyond one machine: Apache Kafka. This file, `kafka_member` and `kafka_client` know kafka-python."""
 
 from __future__ import annotations
 
-import logging
-import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from stream.kafka_client import addresses_of, contact, kafka_errors, open_client
+from stream.kafka_member import KafkaMember, entry_of
 from stream.log import Entry, LogUnavailable, Message, Partition, partition_of
 
 with warnings.catch_warnings():
     # kafka-python reads its schemas in a way that Python 3.11 deprecates.
     warnings.simplefilter("ignore", DeprecationWarning)
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-    from kafka.errors import (
-        CommitFailedError,
-        GroupIdNotFoundError,
-        IllegalGenerationError,
-        KafkaError,
-        RebalanceInProgressError,
-        TopicAlreadyExistsError,
-        UnknownMemberIdError,
-    )
-    from kafka.net.compat import KafkaNetClient
-    from kafka.net.inet import KafkaNetSocket
-    from kafka.structs import MemberState, OffsetAndMetadata
+    from kafka.errors import GroupIdNotFoundError, KafkaError, TopicAlreadyExistsError
 
-# kafka-python reports every lost connection by itself; callers of this file get `LogUnavailable` instead.
-logging.getLogger("kafka").addHandler(logging.NullHandler())
-logging.getLogger("kafka").setLevel(logging.CRITICAL)
-
-LOST_MEMBERSHIP = (CommitFailedError, RebalanceInProgressError, IllegalGenerationError, UnknownMemberIdError)
 READ_POLL_MS = 500
-MEND_SLACK_MS = 1000
-
-
-class _ClosingSocket(KafkaNetSocket):  # type: ignore[misc]
-    """kafka-python leaves the socket of a failed connection open; this one, chosen by its scheme, closes it."""
-
-    SCHEMES = ("closing",)
-
-    async def sock_connect(self, net: Any, sock: Any, sockaddr: Any, timeout_at: float | None = None) -> Any:
-        try:
-            return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
-        except BaseException:
-            sock.close()
-            raise
+CONNECT_TIMEOUT_MS = 3000
 
 
 class KafkaLog:
     """A `Log` on the cluster found at `bootstrap` ("host:port", several with commas).
+
+    Making one asks the cluster for its name: raises `LogUnavailable` after seconds at most where it does not answer,
+    `ValueError` where `bootstrap` is no address.
 
     A missing topic is made with `partitions` partitions and the cluster's own replication; an existing one keeps
     its own number. `session_timeout_ms` is how long a crashed member keeps its partitions (the cluster's
@@ -72,6 +46,7 @@ class KafkaLog:
         timeout_ms: int = 10_000,
         security: Mapping[str, str] | None = None,
     ) -> None:
+        addresses_of(bootstrap)
         self.bootstrap = bootstrap
         self.session_timeout_ms = session_timeout_ms
         self.max_poll_interval_ms = max_poll_interval_ms
@@ -90,35 +65,44 @@ class KafkaLog:
         self._counts: dict[str, int] = {}
         self._producer: Any = None
         self._reader: Any = None
-        with _kafka_errors(bootstrap):
-            self._admin: Any = _open(KafkaAdminClient, **self._settings)
+        with kafka_errors(bootstrap):
+            contact(bootstrap)
+            first = {"bootstrap_timeout_ms": min(timeout_ms, CONNECT_TIMEOUT_MS)}
+            self._admin: Any = open_client(KafkaAdminClient, **{**self._settings, **first})
         try:
-            with _kafka_errors(bootstrap):
+            with kafka_errors(bootstrap):
                 self.name = f"kafka:{self._admin.describe_cluster()['cluster_id']}"
         except LogUnavailable:
             self.close()
             raise
 
     def append(self, messages: Sequence[Message]) -> None:
-        """Write all messages; returns when every replica in sync has them."""
+        """Write all messages; returns when every replica in sync has them.
+
+        Nothing is sent later than `timeout_ms` after the call: a process that was stopped for longer in the middle of
+        one raises `LogUnavailable` for the rest, when others may have gone on with its work.
+        """
+        latest = time.monotonic() + self.timeout_ms / 1000
         numbers = {topic: self.partitions(topic) for topic in {message.topic for message in messages}}
-        with self._turn, _kafka_errors(self.bootstrap):
+        with self._turn, kafka_errors(self.bootstrap):
             try:
                 producer = self._producer = self._producer or self._new_producer()
-                waiting = [
-                    producer.send(m.topic, m.value, m.key.encode(), partition=partition_of(m.key, numbers[m.topic]))
-                    for m in messages
-                ]
+                waiting = []
+                for m in messages:
+                    if time.monotonic() > latest:
+                        raise TimeoutError(f"not all was sent within {self.timeout_ms} ms")
+                    place = partition_of(m.key, numbers[m.topic])
+                    waiting.append(producer.send(m.topic, m.value, m.key.encode(), partition=place))
                 for sent in waiting:
                     sent.get(timeout=self.timeout_ms / 1000)
-            except KafkaError:
+            except (KafkaError, TimeoutError):
                 # What may still be in its buffer must not be sent after the caller's repeat.
                 self._drop_producer()
                 raise
 
     def partitions(self, topic: str) -> int:
         """How many partitions the cluster has for it; makes the topic where it is missing."""
-        with self._turn, _kafka_errors(self.bootstrap):
+        with self._turn, kafka_errors(self.bootstrap):
             if topic not in self._counts:
                 if topic not in self._admin.list_topics():
                     wanted = {"num_partitions": self._new_topic_partitions, "replication_factor": -1}
@@ -133,28 +117,28 @@ class KafkaLog:
         end = self.end(partition)
         place = TopicPartition(*partition)
         found: list[Entry] = []
-        with self._turn, _kafka_errors(self.bootstrap):
+        with self._turn, kafka_errors(self.bootstrap):
             reader = self._reading()
             reader.assign([place])
             oldest = reader.beginning_offsets([place])[place]
             reader.seek(place, max(start, oldest))
             while len(found) < limit and reader.position(place) < end:
                 polled = reader.poll(timeout_ms=READ_POLL_MS, max_records=limit - len(found))
-                found += [_entry(record) for record in polled.get(place, ())]
+                found += [entry_of(record) for record in polled.get(place, ())]
         return found
 
     def end(self, partition: Partition) -> int:
         """The offset after the newest entry."""
         self.partitions(partition.topic)
         place = TopicPartition(*partition)
-        with self._turn, _kafka_errors(self.bootstrap):
+        with self._turn, kafka_errors(self.bootstrap):
             return int(self._reading().end_offsets([place])[place])
 
     def committed(self, group: str, partition: Partition) -> int:
         """Where the group goes on in this partition; 0 if it never committed."""
         self.partitions(partition.topic)
         place = TopicPartition(*partition)
-        with self._turn, _kafka_errors(self.bootstrap):
+        with self._turn, kafka_errors(self.bootstrap):
             try:
                 offsets = self._admin.list_group_offsets({group: [place]})[group]
             except GroupIdNotFoundError:
@@ -166,8 +150,8 @@ class KafkaLog:
         topics = tuple(topics)
         for topic in topics:
             self.partitions(topic)
-        with _kafka_errors(self.bootstrap):
-            consumer = _open(
+        with kafka_errors(self.bootstrap):
+            consumer = open_client(
                 KafkaConsumer,
                 *topics,
                 group_id=group,
@@ -194,7 +178,7 @@ class KafkaLog:
             self._reader = None
 
     def _new_producer(self) -> Any:
-        return _open(
+        producer = open_client(
             KafkaProducer,
             acks="all",
             enable_idempotence=True,
@@ -203,6 +187,8 @@ class KafkaLog:
             delivery_timeout_ms=self.timeout_ms,
             **{**self._settings, "request_timeout_ms": self.timeout_ms // 2},
         )
+        _hold_back_late(producer._accumulator, self.timeout_ms)
+        return producer
 
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
@@ -212,114 +198,22 @@ class KafkaLog:
 
     def _reading(self) -> Any:
         if self._reader is None:
-            self._reader = _open(
+            self._reader = open_client(
                 KafkaConsumer, enable_auto_commit=False, auto_offset_reset="earliest", **self._settings
             )
         return self._reader
 
 
-class KafkaMember:
-    """A `Consumer` of a Kafka group; one thread uses it. Made by `KafkaLog.consumer`."""
+def _hold_back_late(accumulator: Any, limit_ms: int) -> None:
+    # kafka-python 3.0.12 looks for batches beyond their delivery timeout after it took them out to be sent, and sends
+    # them all the same. Only a process that was stopped meanwhile has such; what it holds back, `append` reports.
+    drain = accumulator.drain
 
-    def __init__(
-        self, consumer: Any, bootstrap: str, topics: tuple[str, ...], rebalance_ms: int, timeout_ms: int
-    ) -> None:
-        self._consumer = consumer
-        self._bootstrap = bootstrap
-        self._topics = topics
-        self._rebalance_ms = rebalance_ms
-        self._timeout_ms = timeout_ms
-        self._stable_at = time.monotonic()
-        # Where this member's hold on each partition began; a commit below it is from an earlier hold.
-        self._floors: dict[Partition, int] = {}
-
-    def poll(self, limit: int, timeout_ms: int) -> dict[Partition, list[Entry]]:
-        """New entries. The library has fetched them ahead, so a poll may give less than there is."""
-        with _kafka_errors(self._bootstrap):
-            polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=limit)
-            self._mend()
-        found = {Partition(*place): [_entry(record) for record in records] for place, records in polled.items()}
-        held = self.assignment()
-        self._floors = {part: floor for part, floor in self._floors.items() if part in held}
-        for part, entries in found.items():
-            self._floors.setdefault(part, entries[0].offset)
-        return found
-
-    def commit(self, next_offsets: Mapping[Partition, int]) -> None:
-        """Commit what this member still holds; a partition lost since its poll is left to its new holder."""
-        current = {
-            TopicPartition(*part): OffsetAndMetadata(offset, "", -1)
-            for part, offset in next_offsets.items()
-            if offset >= self._floors.get(part, offset + 1)
+    def drain_fresh(*arguments: Any, **options: Any) -> dict[Any, list[Any]]:
+        drained = drain(*arguments, **options)
+        return {
+            node: [batch for batch in batches if not batch.has_reached_delivery_timeout(limit_ms)]
+            for node, batches in drained.items()
         }
-        if not current:
-            return
-        with _kafka_errors(self._bootstrap), suppress(*LOST_MEMBERSHIP):
-            self._consumer.commit(current, timeout_ms=self._timeout_ms)
 
-    def _mend(self) -> None:
-        # In kafka-python 3.0.12 a join that completes between two polls can be forgotten: the member then holds
-        # nothing for ever and sends no heartbeat. No rebalance takes longer than this, so join again.
-        now = time.monotonic()
-        if self._consumer.group_metadata().state == MemberState.STABLE:
-            self._stable_at = now
-        elif (now - self._stable_at) * 1000 > self._rebalance_ms + MEND_SLACK_MS:
-            self._consumer.unsubscribe()
-            self._consumer.subscribe(self._topics)
-            self._stable_at = now
-
-    def assignment(self) -> frozenset[Partition]:
-        """What it holds as of the last poll."""
-        return frozenset(Partition(*place) for place in self._consumer.assignment())
-
-    def close(self) -> None:
-        """Leave the group at once; does not wait for a server that is gone."""
-        with suppress(KafkaError, OSError):
-            self._consumer.close(autocommit=False, timeout_ms=1000)
-
-
-def answers(bootstrap: str) -> bool:
-    """Whether a broker at `bootstrap` knows its cluster by now; takes a second at most, and raises nothing."""
-    host, _, port = bootstrap.rpartition(":")
-    try:
-        # Cheaper than a client, which would start a thread for each attempt.
-        socket.create_connection((host, int(port)), timeout=1).close()
-        admin = _open(
-            KafkaAdminClient, bootstrap_servers=[bootstrap], bootstrap_timeout_ms=1000, proxy_url="closing://"
-        )
-    except (KafkaError, OSError):
-        return False
-    try:
-        return bool(admin.describe_cluster()["brokers"])
-    except (KafkaError, OSError):
-        return False
-    finally:
-        admin.close()
-
-
-def _open(kind: Callable[..., Any], *arguments: str, **settings: Any) -> Any:
-    """A client of kafka-python, whose sockets and thread do not stay behind if it cannot be made."""
-    links: list[Any] = []
-
-    def link(**configs: Any) -> Any:
-        links.append(KafkaNetClient(**configs))
-        return links[-1]
-
-    try:
-        return kind(*arguments, kafka_client=link, **settings)
-    except BaseException:
-        for made in links:
-            made.close()
-        raise
-
-
-def _entry(record: Any) -> Entry:
-    return Entry(record.offset, (record.key or b"").decode(errors="replace"), record.value or b"")
-
-
-@contextmanager
-def _kafka_errors(bootstrap: str) -> Iterator[None]:
-    try:
-        yield
-    except (KafkaError, OSError) as error:
-        raise LogUnavailable(f"Kafka at {bootstrap} did not answer: {error}") from error
+    accumulator.drain = drain_fresh

@@ -22,7 +22,7 @@ from types import TracebackType
 from uuid import uuid4
 
 from stream.child import Child, ChildError, free_port
-from stream.kafka_log import answers
+from stream.kafka_client import answers
 
 # The newest release all of whose jars the registry has (4.4.0 lacks kafka-tools-api).
 KAFKA_VERSION = "4.3.1"

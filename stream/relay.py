@@ -71,16 +71,22 @@ def relay(
 def relay_once(consumer: Consumer, sink: Log, batch_limit: int, poll_timeout_ms: int) -> int:
     """Move one batch; returns its size.
 
-    1. Append to the sink, durably.  2. Commit on the source.
-    Reversed, a crash between the two would lose the batch; so it repeats it. If the append raises, nothing is
-    committed: leave the group and join it again, or the next batch's commit would pass over this one.
+    1. See that the batch is still ours.  2. Append to the sink, durably.  3. Commit on the source.
+    Were 3 before 2, a crash between the two would lose the batch; so it repeats it. Without 1, a relay that was stopped
+    past its lease would append what its heir has appended long ago, further back than readers remember. If 1 or 2
+    raises, nothing is committed: leave the group and join it again, or the next batch's commit would pass over this
+    one.
     """
     batch = consumer.poll(batch_limit, poll_timeout_ms)
     if not batch:
         return 0
     messages = [Message(part.topic, entry.key, entry.value) for part in batch for entry in batch[part]]
-    # 1. Append to the sink.
+    # 1. See that it is ours.
+    lost = batch.keys() - consumer.assignment()
+    if lost:
+        raise LogUnavailable(f"{min(lost)} and {len(lost) - 1} others were held no longer when their batch was due")
+    # 2. Append to the sink.
     sink.append(messages)
-    # 2. Commit on the source.
+    # 3. Commit on the source.
     consumer.commit({part: entries[-1].offset + 1 for part, entries in batch.items()})
     return len(messages)

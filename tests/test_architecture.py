@@ -18,7 +18,7 @@ MAY_IMPORT = {
 ROOMS = {*MAY_IMPORT, "bench", "headrace"}
 ENTRY_POINTS = {"scoring/service.py"}
 KNOWN_BY = {
-    "kafka": {"stream/kafka_log.py"},
+    "kafka": {"stream/kafka_client.py", "stream/kafka_log.py", "stream/kafka_member.py"},
     "feast": {"feature_repo/definitions.py", "feature_repo/repository.py"},
     "onnxruntime": {"models/onnx.py"},
     "river": {"models/online.py"},

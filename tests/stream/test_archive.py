@@ -202,3 +202,26 @@ def test_the_loop_stores_what_waits_when_it_is_stopped(log: RedisLog, directory:
         loop.join()
     drain(directory, log)
     assert ids(directory) == sorted(f"e{number}" for number in range(10))
+
+
+def test_the_loop_merges_the_small_files_of_days_that_are_over(log: RedisLog, directory: Path) -> None:
+    stop = threading.Event()
+    loop = threading.Thread(
+        target=archive_forever,
+        args=(Archive(directory), log, stop),
+        kwargs={"retention": timedelta(days=400), "flush_s": 0, "poll_timeout_ms": 20, "tidy_every_s": 0.5},
+    )
+    loop.start()
+    try:
+        for number in range(60):
+            send(log, payment(number))
+            sleep(0.02)
+        until = monotonic() + 10
+        while monotonic() < until and len(list(directory.glob("transactions/date=2026-01-02/*"))) > 9:
+            sleep(0.05)
+    finally:
+        stop.set()
+        loop.join()
+    assert len(list(directory.glob("transactions/date=2026-01-02/*"))) <= 9
+    assert len(list(directory.glob("transactions/date=2026-01-03/*"))) > 9
+    assert ids(directory) == sorted(f"e{number}" for number in range(60))

@@ -1,0 +1,111 @@
+"""How clients of kafka-python are made here, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from stream.log import LogUnavailable
+
+with warnings.catch_warnings():
+    # kafka-python reads its schemas in a way that Python 3.11 deprecates.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
+    from kafka.net.compat import KafkaNetClient
+    from kafka.net.inet import KafkaNetSocket
+
+# kafka-python reports every lost connection by itself; callers get `LogUnavailable` instead.
+logging.getLogger("kafka").addHandler(logging.NullHandler())
+logging.getLogger("kafka").setLevel(logging.CRITICAL)
+
+CONTACT_TIMEOUT_S = 1.0
+
+
+class _ClosingSocket(KafkaNetSocket):  # type: ignore[misc]
+    """kafka-python leaves the socket of a failed connection open; this one, chosen by its scheme, closes it."""
+
+    SCHEMES = ("closing",)
+
+    async def sock_connect(self, net: Any, sock: Any, sockaddr: Any, timeout_at: float | None = None) -> Any:
+        try:
+            return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
+        except BaseException:
+            sock.close()
+            raise
+
+
+def addresses_of(bootstrap: str) -> list[tuple[str, int]]:
+    """Hosts and ports of "host:port", several with commas. Raises `ValueError` where it is not that.
+
+    >>> addresses_of("one:9092,[::1]:9093")
+    [('one', 9092), ('::1', 9093)]
+    """
+    found = []
+    for part in bootstrap.split(","):
+        host, _, port = part.strip().rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError(f"Kafka address {part!r} is not understood; use host:port, several with commas")
+        found.append((host.strip("[]"), int(port)))
+    return found
+
+
+def contact(bootstrap: str) -> None:
+    """Return if any of the addresses takes a connection, else raise `OSError`: at once where none is listened on.
+
+    Cheaper than a client, which would start a thread for each attempt and try until its timeout.
+    """
+    addresses = addresses_of(bootstrap)
+    for address in addresses:
+        try:
+            socket.create_connection(address, timeout=CONTACT_TIMEOUT_S).close()
+            return
+        except OSError:
+            if address == addresses[-1]:
+                raise
+
+
+def answers(bootstrap: str) -> bool:
+    """Whether a broker at `bootstrap` knows its cluster by now; takes a second at most, and raises nothing."""
+    try:
+        contact(bootstrap)
+        admin = open_client(
+            KafkaAdminClient, bootstrap_servers=[bootstrap], bootstrap_timeout_ms=1000, proxy_url="closing://"
+        )
+    except (KafkaError, OSError):
+        return False
+    try:
+        return bool(admin.describe_cluster()["brokers"])
+    except (KafkaError, OSError):
+        return False
+    finally:
+        admin.close()
+
+
+def open_client(kind: Callable[..., Any], *arguments: str, **settings: Any) -> Any:
+    """A client of kafka-python, whose sockets and thread do not stay behind if it cannot be made."""
+    links: list[Any] = []
+
+    def link(**configs: Any) -> Any:
+        links.append(KafkaNetClient(**configs))
+        return links[-1]
+
+    try:
+        return kind(*arguments, kafka_client=link, **settings)
+    except BaseException:
+        for made in links:
+            made.close()
+        raise
+
+
+@contextmanager
+def kafka_errors(bootstrap: str) -> Iterator[None]:
+    """Raise kafka-python's errors as `LogUnavailable`."""
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        raise LogUnavailable(f"Kafka at {bootstrap} did not answer: {error}") from error
