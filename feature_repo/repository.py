@@ -98,27 +98,29 @@ def point_in_time(
 ) -> NDArray[np.float64]:
     """The stored features as they were known at given times: shape (asked, stored features), in declared order.
 
-    Each asked row names its entities (None where there is none) and `at_us`, where the windows end. The states are the
-    newest at or before `at_us`, or before the row's own `event_timestamp` where it has one. They come from the files
-    of `headrace features states`: with `--every event` the answer is exact, with `--every day` as of the last evening.
+    Each asked row names its entities (None where there is none: then the features of its views are null, as they are
+    where it is scored) and `at_us`, where the windows end. The states are the newest at or before `at_us`, or before
+    the row's own `event_timestamp` where it has one. They come from the files of `headrace features states`: with
+    `--every event` the answer is exact, with `--every day` as of the last evening.
 
-    The trap: at the very time of an event, its state contains it. For the features that a scorer would have seen, ask
-    for the microsecond before it as `event_timestamp`; what they add of the event itself, Feast cannot know.
+    At the very time of an event, its state contains it: the features are those with which it was scored. For what was
+    known before it, ask for the microsecond before it as `at_us`.
     """
-    frame = pd.DataFrame(
-        {entity: pd.array([row[entity] for row in asked], dtype="string") for entity in feature_set.entities}
-    )
-    at_us = np.array([row["at_us"] for row in asked], dtype=np.int64)
-    frame["at_us"] = at_us
+    entities = {entity: [row[entity] for row in asked] for entity in feature_set.entities}
+    frame = pd.DataFrame({entity: pd.array(values, dtype="string") for entity, values in entities.items()})
+    frame["at_us"] = np.array([row["at_us"] for row in asked], dtype=np.int64)
     times = [row.get("event_timestamp") or pd.Timestamp(row["at_us"], unit="us", tz="UTC") for row in asked]
     frame["event_timestamp"] = pd.to_datetime(pd.Series(times), utc=True)
     # The join keeps no order; it hands through what it does not know.
     frame["asked_row"] = np.arange(len(asked))
     job = store.get_historical_features(entity_df=frame, features=store.get_feature_service(f"{feature_set.name}_v1"))
     found = job.to_df().sort_values("asked_row")
-    names = [name for view in feature_set.views for name in view.names]
-    values: NDArray[np.float64] = found[names].to_numpy(dtype=np.float64)
-    return values
+    parts = []
+    for view in feature_set.views:
+        values = found[list(view.names)].to_numpy(dtype=np.float64)
+        values[[value is None for value in entities[view.entity]]] = np.nan
+        parts.append(values)
+    return np.hstack(parts)
 
 
 def _feast_key(project: str, entity: str, value: str) -> bytes:

@@ -13,6 +13,8 @@ def named_features(
 ) -> dict[str, list[float]]:
     """One list for each feature, one value for each row; NaN where nothing is known (Feast infers types from values).
 
+    At the time of an event of its history, a view's features are those with which that event was scored.
+
     Bytes that are no state of this view give the features of an empty history: `feast apply` tries random ones.
     """
     feature_set = FEATURE_SETS[set_name]
@@ -23,7 +25,7 @@ def named_features(
             history = History.decode(view, bytes(state) if state else None)
         except CorruptState:
             history = History(view)
-        values = feature_set.read_view(view_name, history, int(at or 0)).tolist()
+        values = feature_set.read_at(view_name, history, int(at or 0)).tolist()
         for name, value in zip(view.names, values, strict=True):
             columns[name].append(value)
     return columns

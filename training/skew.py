@@ -10,66 +10,31 @@ Twice over the archive, day by day:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from features.feature_set import FeatureSet, Vector, ViewRead
 from features.history import History
 from features.view import View, member_hash
+from scoring.skew_report import Example, FeatureSkew, SkewReport
 from stream.archive import Archive, ArchiveFile, entries
+from stream.arrivals import REDIS_LOG
 from stream.log import Entry, Partition
 from stream.records import Decision, Label, Transaction, decode, micros
 from stream.redis_keys import SEQUENCE_BITS, SEQUENCE_LIMIT
 from training.replay import in_share, rows_of
 
-REDIS_LOG = "redis"
 UNSURE_US = 1_000_000
 """Events that arrived this close to a decision may have been seen by it, or not."""
 EXAMPLE_LIMIT = 50
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
 Floats = NDArray[np.float64]
-
-
-class FeatureSkew(msgspec.Struct):
-    """One feature: in how many vectors it was compared, and what was found. Approximate values are not compared."""
-
-    compared: int = 0
-    late: int = 0
-    defects: int = 0
-    approximate: int = 0
-
-
-class Example(msgspec.Struct):
-    """One defect: the value that was served, and the value from what had arrived by then (null where unknown)."""
-
-    event_id: str
-    feature: str
-    served: float | None
-    recomputed: float | None
-
-
-class SkewReport(msgspec.Struct):
-    """What a check found. `skipped` says why decisions of the sample were not compared."""
-
-    use_case: str
-    definition_hash: str
-    share: float
-    decisions: int
-    compared: int
-    skipped: dict[str, int]
-    features: dict[str, FeatureSkew]
-    examples: list[Example]
-
-    @property
-    def defects(self) -> int:
-        """Values that no late arrival explains."""
-        return sum(one.defects for one in self.features.values())
 
 
 class _Arrived(NamedTuple):
@@ -100,6 +65,9 @@ class SkewCheck:
         Of the cards, chosen by a hash of their ids.
     since
         Decisions before are not compared: for histories that began before the archive did.
+    days
+        Likewise all but the newest so many days of decisions: for a check that comes often. Of what lies a longest
+        history further back, nothing is read.
     """
 
     features: FeatureSet
@@ -107,10 +75,13 @@ class SkewCheck:
     share: float = 0.1
     since: datetime | None = None
     on_day: Callable[[str, date], None] = lambda stage, day: None
+    days: int | None = None
     _entities: dict[tuple[str, str], History] = field(default_factory=dict)
 
     def run(self) -> SkewReport:
         """Both passes."""
+        started = time.monotonic()
+        self._set_beginning()
         report = SkewReport(
             self.features.name,
             self.features.definition_hash,
@@ -126,7 +97,14 @@ class SkewCheck:
             rows = self._rows_of(suspects)
             for suspect in suspects:
                 self._judge(suspect, rows, report)
+        report.checked_at, report.took_s = datetime.now(UTC), time.monotonic() - started
         return report
+
+    def _set_beginning(self) -> None:
+        newest = max((file.day for file in self.archive.files(Decision.topic)), default=None)
+        if self.days is not None and newest is not None:
+            first = datetime.combine(newest - timedelta(days=self.days - 1), datetime.min.time(), UTC)
+            self.since = first if self.since is None else max(first, self.since)
 
     def _compare(self, report: SkewReport) -> list[_Suspect]:
         suspects: list[_Suspect] = []
@@ -248,9 +226,12 @@ class SkewCheck:
         """Each day's records in the order of their times, copies left out, and its decisions by event."""
         files: dict[date, dict[tuple[str, Partition], list[ArchiveFile]]] = {}
         topics = (Transaction.topic, Label.topic, Decision.topic)
+        longest = timedelta(microseconds=max(view.horizon_us for view in self.features.views))
+        begin = None if self.since is None else (self.since - longest).date()
         for key, own in self.archive.sources(topics).items():
             for file in own:
-                files.setdefault(file.day, {}).setdefault(key, []).append(file)
+                if begin is None or file.day >= begin:
+                    files.setdefault(file.day, {}).setdefault(key, []).append(file)
         for day in sorted(files):
             decisions: dict[str, Decision] = {}
             for (_, partition), own in files[day].items():

@@ -1,4 +1,4 @@
-"""States computed in batch: the Parquet files behind Feast's `<view>_state` feature views.
+"""States of a raw table, computed in batch: the files behind Feast's `<view>_state` feature views.
 
 One file for each view: the entity, the state's bytes, and the time of the newest event inside it. `feast materialize`
 loads the newest state of each entity; a point-in-time join finds the one that was true at a row's time.
@@ -6,29 +6,21 @@ loads the newest state of each entity; a point-in-time join finds the one that w
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any
 
 from features.feature_set import FeatureSet
 from features.history import NEVER, History
-from features.view import View, member_hash
+from features.view import member_hash
 from stream.label_feed import LabelFeed
 from stream.played import Played
 from training.replay import rows_of
+from training.state_files import DAY_US, Every, StateFile
 
-Every = Literal["event", "day", "end"]
-EVERY: tuple[Every, ...] = get_args(Every)
-DAY_US = 86_400_000_000
 LABELS_WAITING = 10_000_000
-GROUP_BYTES = 32_000_000
-"""States held in memory for one view before they are written out."""
 
 
 def arrivals(played: Iterable[Played], until: datetime | None = None) -> Iterator[Any]:
@@ -60,10 +52,11 @@ def write_states(features: FeatureSet, records: Iterable[Any], folder: Path, *, 
 
     The files appear whole, after the last record; before that the old ones stay.
 
-    The trap: these states know no offsets of a log. A worker that reads the same records again adds them again, except
-    those that the primary state remembers; let it begin where the records end.
+    The trap: these states know no offsets of a log (`training.archived_states` writes some that do). A worker that
+    reads the same records again adds them again, except those that the primary state remembers; let it begin where
+    the records end.
     """
-    files = {view.name: _StateFile(view, folder) for view in features.views}
+    files = {view.name: StateFile(view, folder) for view in features.views}
     histories: dict[tuple[str, str], History] = {}
     try:
         for record in records:
@@ -76,13 +69,13 @@ def write_states(features: FeatureSet, records: Iterable[Any], folder: Path, *, 
                     break
                 newest_us = history.newest_us
                 if newest_us != NEVER and _period(newest_us, every) != _period(max(newest_us, _time(row)), every):
-                    files[view.name].add(value, history)
+                    files[view.name].add(value, history.encode(), newest_us)
                 history.fold(row)
                 if primary:
                     history.remember(identity)
         for (name, value), history in histories.items():
             if history.newest_us != NEVER:
-                files[name].add(value, history)
+                files[name].add(value, history.encode(), history.newest_us)
         return {name: file.publish() for name, file in files.items()}
     finally:
         for file in files.values():
@@ -101,60 +94,3 @@ def _period(at_us: int, every: Every) -> int:
             return at_us // DAY_US
         case "end":
             return 0
-
-
-class _StateFile:
-    """One view's file: written beside the old one, then put in its place."""
-
-    def __init__(self, view: View, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Feast's duckdb store fails on nanoseconds with a zone.
-        self.schema = pa.schema(
-            [
-                (view.entity, pa.string()),
-                (view.state_view, pa.binary()),
-                ("event_timestamp", pa.timestamp("us", tz="UTC")),
-            ]
-        )
-        self.path = folder / f"{view.state_view}.parquet"
-        self.new = self.path.with_suffix(f".{os.getpid()}.new")
-        self.rows = 0
-        self._writer = pq.ParquetWriter(self.new, self.schema)
-        self._clear()
-
-    def _clear(self) -> None:
-        self._values: list[str] = []
-        self._states: list[bytes] = []
-        self._times: list[int] = []
-        self._bytes = 0
-
-    def add(self, value: str, history: History) -> None:
-        """One row: the entity's state as it is now."""
-        state = history.encode()
-        self._values.append(value)
-        self._states.append(state)
-        self._times.append(history.newest_us)
-        self._bytes += len(state)
-        self.rows += 1
-        if self._bytes >= GROUP_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        columns = [
-            pa.array(column, field.type)
-            for column, field in zip((self._values, self._states, self._times), self.schema, strict=True)
-        ]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self.schema))
-        self._clear()
-
-    def publish(self) -> int:
-        """Put the file in the old one's place. How many rows it has."""
-        self._flush()
-        self._writer.close()
-        self.new.replace(self.path)
-        return self.rows
-
-    def close(self) -> None:
-        """Leave no half of a file behind."""
-        self._writer.close()
-        self.new.unlink(missing_ok=True)

@@ -119,9 +119,14 @@ def from_oracle(row: dict[str, Any]) -> list[float | None]:
             and getattr(record, view.entity) == row[view.entity]
             and came_us(record) <= row["at_us"]
         ]
+        if row[view.entity] is None:
+            values += [None] * len(view.features)
+            continue
         if view.source is Label:
             past = [payment(0, came_us(record)) for record in past]
-        values += read(view, past, row["at_us"])
+        # At its own time, an event is the current one.
+        current = past.pop() if past and view.source is Transaction and came_us(past[-1]) == row["at_us"] else None
+        values += read(view, past, row["at_us"], current)
     return values
 
 
@@ -140,7 +145,10 @@ def from_rows(states: list[tuple[int, str, str, bytes]], row: dict[str, Any], un
             if name == view.name and value == row[view.entity] and until_us - view.horizon_us <= at_us <= until_us
         ]
         newest = max(own, default=(0, None))[1]
-        parts.append(FRAUD.read_view(view.name, History.decode(view, newest), row["at_us"]))
+        if row[view.entity] is None:
+            parts.append(np.full(len(view.features), np.nan))
+        else:
+            parts.append(FRAUD.read_at(view.name, History.decode(view, newest), row["at_us"]))
     return np.concatenate(parts)
 
 
@@ -174,7 +182,7 @@ def test_the_first_moment_of_an_event_has_it_and_the_moment_before_has_not(opene
     last = next(record for record in reversed(RECORDS) if isinstance(record, Transaction))
     at_us = micros(last.event_timestamp)
     row = {"card_id": last.card_id, "merchant_id": last.merchant_id, "device_id": None, "at_us": at_us}
-    before, after = point_in_time(opened[0], FRAUD, [row | {"event_timestamp": from_micros(at_us - 1)}, row])
+    before, after = point_in_time(opened[0], FRAUD, [row | {"at_us": at_us - 1}, row])
     position = names_of().index("card_count_30d")
     assert after[position] == before[position] + 1
     assert not differences(names_of(), after.tolist(), from_oracle(row), size=AMOUNT)

@@ -16,12 +16,13 @@ from features.fraud import FRAUD
 from features.online_store import MemoryOnlineStore
 from features.worker import Folder
 from scoring.scorer import view_reads
+from scoring.skew_report import SkewReport
 from stream.archive import Archive
 from stream.log import Entry, Partition, partition_of
 from stream.records import Decision, Label, Record, Transaction, encode, from_micros
 from stream.redis_keys import SEQUENCE_BITS
 from tests.oracle import DAY, HOUR, MINUTE, T0_US, payment
-from training.skew import SkewCheck, SkewReport
+from training.skew import SkewCheck
 
 Change = Callable[[Decision], Decision]
 ARRIVED_MS = 1_800_000_000_000
