@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,7 +20,10 @@ PACKAGES = ("bentoml", "feast", "river", "scikit-learn", "onnxruntime", "kafka-p
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One measured figure. `better` says which way; `budget` is None where the design states none."""
+    """One measured figure. `better` says which way; `budget` is None where the design states none.
+
+    A figure that could not be measured has no value (NaN; null in JSON), and its note says why.
+    """
 
     value: float
     unit: str
@@ -29,8 +33,8 @@ class Figure(msgspec.Struct, frozen=True):
 
     @property
     def meets_budget(self) -> bool | None:
-        """Whether it is within its budget; None where there is none."""
-        if self.budget is None:
+        """Whether it is within its budget; None where there is none, or no value."""
+        if self.budget is None or math.isnan(self.value):
             return None
         return self.value <= self.budget if self.better == "lower" else self.value >= self.budget
 
@@ -38,11 +42,19 @@ class Figure(msgspec.Struct, frozen=True):
 Figures = dict[str, Figure]
 
 
+def not_measured(unit: str, better: Literal["lower", "higher"], why: object, budget: float | None = None) -> Figure:
+    """A figure without a value, that says why it has none."""
+    return Figure(math.nan, unit, budget, better, f"not measured: {why}")
+
+
 def medians(runs: Sequence[Figures]) -> Figures:
-    """The median of each figure over the runs, with their range in the note."""
+    """The median of each figure over the runs, with their range in the note; none where a run could not measure it."""
     merged: Figures = {}
     for name, first in runs[0].items():
         values = [run[name].value for run in runs]
+        if any(map(math.isnan, values)):
+            merged[name] = next(run[name] for run in runs if math.isnan(run[name].value))
+            continue
         spread = f"median of {len(runs)} runs, {min(values):.4g} to {max(values):.4g}"
         note = f"{first.note}; {spread}" if first.note else spread
         merged[name] = msgspec.structs.replace(first, value=median(values), note=note)
@@ -72,7 +84,8 @@ def show(title: str, figures: Figures) -> None:
         within = figure.meets_budget
         mark = "" if within is None else "within" if within else "MISSED"
         budget = "" if figure.budget is None else f"{figure.budget:g}"
-        table.add_row(name, f"{figure.value:,.4g}", figure.unit, budget, mark, figure.note)
+        value = "-" if math.isnan(figure.value) else f"{figure.value:,.4g}"
+        table.add_row(name, value, figure.unit, budget, mark, figure.note)
     Console(width=140).print(table)
 
 
