@@ -37,7 +37,8 @@ class Documented:
     def score(self, transaction: dict[str, Any]) -> dict[str, float]:
         """The probability of fraud."""
         record: Transaction = decode(msgspec.json.encode(transaction), Transaction)
-        row = {entity: getattr(record, entity) for entity in FRAUD.entities}
+        # Feast takes no null for an entity; an unknown one gives nulls.
+        row = {entity: getattr(record, entity) or "none" for entity in FRAUD.entities}
         row["at_us"] = micros(record.event_timestamp)
         found = self.store.get_online_features(features=self.features, entity_rows=[row]).to_dict()
         vector = np.array([[found[name][0] for name in self.names]], dtype=np.float64)

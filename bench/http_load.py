@@ -34,14 +34,14 @@ class Load(msgspec.Struct):
 def load(url: str, bodies: list[bytes], clients: int, rate: float = 0.0) -> Load:
     """Send every body from another process, spread over the clients.
 
-    Raises `ChildProcessError` with the generator's last words.
+    Raises `ChildProcessError` with the last line of what the generator said.
     """
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(b"\n".join(bodies))
         command = [sys.executable, "-m", "bench.http_load", url, file.name, str(clients), str(rate)]
         ended = subprocess.run(command, capture_output=True, check=False)
     if ended.returncode:
-        raise ChildProcessError(ended.stderr.decode())
+        raise ChildProcessError(ended.stderr.decode().strip().rpartition("\n")[2])
     return msgspec.json.decode(ended.stdout, type=Load)
 
 

@@ -71,11 +71,14 @@ def documented(stack: Stack, transactions: Iterator[Transaction]) -> Figures:
     """What clients see of the documented service, on the next transactions."""
     environment = stack.settings.environment()
     environment |= {HOME: str(stack.home), REDIS: str(stack.settings.redis)}
-    with Served(stack, "bench.documented_service:Documented", environment) as url:
-        wrapped = (b'{"transaction":' + encode(one) + b"}" for one in transactions)
-        checked(load(f"{url}/score", list(islice(wrapped, 10)), 1))
-        alone = checked(load(f"{url}/score", list(islice(wrapped, PEER_EVENTS)), 1))
-        together = checked(load(f"{url}/score", list(islice(wrapped, PEER_EVENTS)), MANY_CLIENTS))
+    try:
+        with Served(stack, "bench.documented_service:Documented", environment) as url:
+            wrapped = (b'{"transaction":' + encode(one) + b"}" for one in transactions)
+            checked(load(f"{url}/score", list(islice(wrapped, 10)), 1))
+            alone = checked(load(f"{url}/score", list(islice(wrapped, PEER_EVENTS)), 1))
+            together = checked(load(f"{url}/score", list(islice(wrapped, PEER_EVENTS)), MANY_CLIENTS))
+    except (ChildError, RuntimeError) as error:
+        return {"documented service, 1 client, p50": not_measured("ms", "lower", error)}
     note = "synchronous @bentoml.api, store.get_online_features, predict_proba; records nothing"
     return {
         "documented service, 1 client, p50": Figure(percentile(alone, 50), "ms", None, "lower", note),
