@@ -6,10 +6,19 @@ import math
 from datetime import datetime
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 Parameter = float | int | str | bool | None
 
 LOGIT_EPSILON = 1e-7  # float32 rounds closer probabilities to 0 or 1, whose logit is infinite
+
+
+def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The logits of probabilities, any shape; of 0 and 1, those of the nearest that float32 can tell from them."""
+    p = np.clip(probabilities, LOGIT_EPSILON, 1.0 - LOGIT_EPSILON)
+    logits: NDArray[np.float64] = np.log(p / (1.0 - p))
+    return logits
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -40,6 +49,15 @@ class Calibration(msgspec.Struct, frozen=True):
         z = self.slope * math.log(p / (1.0 - p)) + self.intercept
         # Each form is exact on its side of zero and cannot overflow.
         return 1.0 / (1.0 + math.exp(-z)) if z >= 0.0 else (e := math.exp(z)) / (1.0 + e)
+
+    def apply_many(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same of many at once, to the last digits: shape (n,) to shape (n,)."""
+        if self.is_identity:
+            return probabilities
+        z = self.slope * log_odds(probabilities) + self.intercept
+        e = np.exp(-np.abs(z))  # at most 1, whatever the sign
+        scaled: NDArray[np.float64] = np.where(z >= 0.0, 1.0, e) / (1.0 + e)
+        return scaled
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

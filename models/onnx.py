@@ -84,10 +84,7 @@ class OnnxModel:
 
     def score_many(self, X: Matrix) -> Vector:
         """Calibrated probabilities, shape (n_rows,), of rows of shape (n_rows, n_features), in one call."""
-        raw = np.clip(self._run(X)[:, 1].astype(np.float64), 0.0, 1.0)
-        if self._calibration.is_identity:
-            return raw
-        return np.array([self._calibration.apply(p) for p in raw.tolist()])
+        return self._calibration.apply_many(np.clip(self._run(X)[:, 1].astype(np.float64), 0.0, 1.0))
 
     def _run(self, X: Matrix) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):  # beyond float32 is infinity, on the right side of every threshold

@@ -19,6 +19,7 @@ import msgspec
 from models.aliases import ALIASES, Alias, AliasChange, AliasLog
 from models.manifest import Manifest
 from models.onnx import OnnxModel
+from models.shap import ShapModel
 
 ARTIFACT = "model.onnx"
 MANIFEST = "manifest.json"
@@ -107,6 +108,11 @@ class Registry:
     def load(self, name: str, version: str) -> OnnxModel:
         """The model, warm and ready to score. Raises `ModelNotFound` or `InvalidArtifact`."""
         return OnnxModel(self.path(name, version) / ARTIFACT, self.manifest(name, version))
+
+    def read(self, name: str, version: str) -> ShapModel:
+        """The model in the form that says what its score is made of. Raises `ModelNotFound` or `NotExplainable`."""
+        manifest = self.manifest(name, version)
+        return ShapModel(self.path(name, version) / ARTIFACT, manifest)
 
     def manifest(self, name: str, version: str) -> Manifest:
         """What is known of this version. Raises `ModelNotFound`."""

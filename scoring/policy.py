@@ -1,107 +1,138 @@
-"""The policy: from a probability and an amount to the outcome with the least expected cost."""
+"""The policy: from a probability and an amount to the outcome with the least expected cost.
+
+The numbers are in one file (`policy.toml`), by segment. Analysts' minutes are bounded (`policy_budget.py`), so a review
+is chosen where it saves more than the present price of its minutes; where it does not, the cheaper of the other two.
+A small share of would-be declines may be let through, so that somebody learns whether they were frauds.
+
+`propensity` is the probability of the recorded outcome given the policy's version, the record, the score, the rules
+that fired and the budget at that moment. All of that is known before any draw, so it is exact:
+
+- 1 where a rule fired (rules decide against the policy, and nothing is let through against a rule),
+- 1 for what is approved or reviewed at the least cost, also where the price of analysts' time decided,
+- 1 - share for a decline that could have been let through, and share where it was,
+- 1 for a decline that could not: too large an amount, the day's limit reached, or no share at all.
+"""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
 
-import msgspec
-from msgspec import Meta
-
-from features.expression import InvalidExpression, function, parse
-from features.view import field_kinds, field_sources
+from scoring.policy_budget import Budget, OwnBudget
+from scoring.policy_costs import Analysts, Costs, Expected, LetThrough, expected_costs
+from scoring.rules import Rule, overrule
 from stream.records import Outcome
 
-Money = Annotated[float, Meta(ge=0.0, le=1e12)]
-Share = Annotated[float, Meta(ge=0.0, le=1.0)]
-
-
-class InvalidPolicy(ValueError):
-    """The policy file cannot be used. It names the file, the setting and the remedy."""
-
-
-class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What outcomes cost, in units of the transaction's currency; see `policy.toml` for each number."""
-
-    chargeback_fee: Money
-    lost_margin: Share
-    goodwill: Money
-    review_cost: Money
-    review_recall: Share
-    review_floor: Share
+DRAW_BYTES = 8
+SPARE_BITS = 11
+DRAWS = 2.0 ** (8 * DRAW_BYTES - SPARE_BITS)
+"""As many as a float tells apart: with more, the greatest would round to 1."""
 
 
 class PolicyChoice(NamedTuple):
-    """The outcome, what each outcome was expected to cost, and the segment whose numbers were used."""
+    """The outcome, the probability with which it was chosen, what each was expected to cost, and by whose numbers.
+
+    `propensity` below 1 with the outcome `approve` marks a would-be decline that was let through. `cheapest` is the
+    outcome before any rule or draw.
+    """
 
     outcome: Outcome
-    expected_cost: dict[str, float]
+    propensity: float
+    expected: Expected
     segment: str
+    cheapest: Outcome
+
+    @property
+    def expected_cost(self) -> dict[str, float]:
+        """By outcome, in the policy's currency, to four digits."""
+        return {name: round(cost, 4) for name, cost in self.expected._asdict().items()}
+
+
+class Segment(NamedTuple):
+    """Records with numbers of their own."""
+
+    name: str
+    applies: Callable[[Any], bool]
+    costs: Costs
 
 
 class Policy:
-    """A versioned table of costs, by segment."""
+    """A versioned table of costs, by segment.
 
-    def __init__(self, version: str, default: Costs, segments: list[tuple[str, Callable[[Any], bool], Costs]]) -> None:
+    `budget` is the process's own at first; a service shares one among its processes (`policy_shared.py`). `key` makes
+    the draws of who is let through: without it nobody outside can tell which event ids would be.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        default: Costs,
+        segments: Sequence[Segment] = (),
+        analysts: Analysts | None = None,
+        let_through: LetThrough | None = None,
+        currency_rates: dict[str, float] | None = None,
+        key: str = "",
+    ) -> None:
         self.version = version
         self.default = default
-        self.segments = segments
+        self.segments = tuple(segments)
+        self.analysts = analysts
+        self.let_through = LetThrough() if let_through is None else let_through
+        self.currency_rates = currency_rates or {}
+        self.budget: Budget = OwnBudget(analysts, self.let_through.daily_limit)
+        self._key = key.encode()
 
-    def choose(self, record: Any, probability: float) -> PolicyChoice:
-        """The cheapest outcome for a record with an `amount`, given its calibrated probability of fraud in [0, 1]."""
+    def choose(self, record: Any, probability: float, fired: Sequence[Rule] = ()) -> PolicyChoice:
+        """The cheapest outcome for a record with an `amount`, given its calibrated probability of fraud in [0, 1].
+
+        `fired` are the rules that fired and name an outcome; they overrule it. Takes from `budget` what the outcome
+        needs.
+        """
         name, costs = "default", self.default
-        for segment, applies, own in self.segments:
-            if applies(record):
-                name, costs = segment, own
+        for segment in self.segments:
+            if segment.applies(record):
+                name, costs = segment.name, segment.costs
                 break
-        loss = record.amount + costs.chargeback_fee
-        expected = {
-            "approve": probability * loss,
-            "review": costs.review_cost + probability * (1.0 - costs.review_recall) * loss,
-            "decline": (1.0 - probability) * (record.amount * costs.lost_margin + costs.goodwill),
-        }
-        outcome: Outcome = "approve"
-        if probability >= costs.review_floor:
-            if expected["review"] < expected[outcome]:
-                outcome = "review"
-            if expected["decline"] < expected[outcome]:
-                outcome = "decline"
-        return PolicyChoice(outcome, expected, name)
+        amount: float = record.amount
+        if self.currency_rates:
+            amount *= self.currency_rates.get(record.currency, 1.0)
+        expected = expected_costs(costs, probability, amount)
+        outcome = cheapest = self._cheapest(costs, probability, expected, fired)
+        propensity = 1.0
+        if fired:
+            outcome = self._overruled(outcome, fired, costs)
+        elif outcome == "decline" and self._subject_to_a_draw(amount):
+            share = self.let_through.share
+            if self.draw(record.event_id) < share:
+                self.budget.charge_let_through()
+                outcome, propensity = "approve", share
+            else:
+                propensity = 1.0 - share
+        return PolicyChoice(outcome, propensity, expected, name, cheapest)
 
+    def draw(self, event_id: str) -> float:
+        """A number in [0, 1) that depends on the event id and the key alone: a retry draws the same."""
+        digest = blake2b(event_id.encode(), digest_size=DRAW_BYTES, key=self._key[:64]).digest()
+        return float((int.from_bytes(digest, "little") >> SPARE_BITS) / DRAWS)
 
-def load_policy(path: Path, source: type[Any]) -> Policy:
-    """Read a policy for one type of record. Raises `InvalidPolicy`."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidPolicy(f"policy {path} cannot be read: {error}") from None
-    known = {"version", "default", "segments"}
-    if unknown := sorted(set(content) - known):
-        raise InvalidPolicy(f"policy {path} has {unknown[0]!r}; it may have {', '.join(sorted(known))}")
-    if not isinstance(content.get("version"), str) or not isinstance(content.get("default"), dict):
-        raise InvalidPolicy(f"policy {path} needs a text 'version' and a table [default]")
-    default = _costs(path, "default", content["default"])
-    kinds, sources = field_kinds(source), field_sources(source, "r")
-    tables = content.get("segments", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise InvalidPolicy(f"policy {path} has 'segments' that are no tables; write each as [[segments]]")
-    segments = []
-    for table in tables:
-        own = {key: value for key, value in table.items() if key not in ("name", "when")}
-        name = str(table.get("name", "(unnamed)"))
-        try:
-            condition = parse(str(table.get("when", "")), kinds, "boolean").python(sources)
-        except InvalidExpression as error:
-            raise InvalidPolicy(f"policy {path}, {name!r}, 'when': {error}") from None
-        segments.append((name, function("r", condition), _costs(path, name, content["default"] | own)))
-    return Policy(content["version"], default, segments)
+    def _cheapest(self, costs: Costs, probability: float, expected: Expected, fired: Sequence[Rule]) -> Outcome:
+        if probability < costs.review_floor:
+            return "approve"
+        other: Outcome = "decline" if expected.decline < expected.approve else "approve"
+        worth = min(expected.approve, expected.decline) - expected.review
+        if worth <= 0.0:
+            return other
+        if fired and overrule("review", fired) != "review":
+            return "review"  # it will not be one: no minutes are taken
+        return "review" if self.budget.take_review(costs.review_minutes, worth) else other
 
+    def _overruled(self, outcome: Outcome, fired: Sequence[Rule], costs: Costs) -> Outcome:
+        final = overrule(outcome, fired)
+        if final == "review" and outcome != "review":
+            self.budget.charge_review(costs.review_minutes)
+        return final
 
-def _costs(path: Path, segment: str, content: dict[str, Any]) -> Costs:
-    try:
-        return msgspec.convert(content, Costs)
-    except msgspec.ValidationError as error:
-        known = ", ".join(Costs.__struct_fields__)
-        raise InvalidPolicy(f"policy {path}, {segment!r}: {error}; the settings are {known}") from None
+    def _subject_to_a_draw(self, amount: float) -> bool:
+        settings = self.let_through
+        return settings.share > 0.0 and amount <= settings.largest_amount and self.budget.may_let_through
