@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import socket
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from stream.log import LogUnavailable
 
@@ -24,6 +24,8 @@ logging.getLogger("kafka").addHandler(logging.NullHandler())
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 CONTACT_TIMEOUT_S = 1.0
+NEWEST = -1
+"""What Kafka takes for the time of a partition's end."""
 
 
 class _ClosingSocket(KafkaNetSocket):  # type: ignore[misc]
@@ -84,6 +86,36 @@ def answers(bootstrap: str) -> bool:
         return False
     finally:
         admin.close()
+
+
+class GroupStanding(NamedTuple):
+    """A group on Kafka: how many members it has, and how many records lie behind what it has committed."""
+
+    members: int
+    behind: int
+
+
+def standings(bootstrap: str, groups: Iterable[str]) -> dict[str, GroupStanding]:
+    """Where these groups are; one that Kafka does not know has no members. Makes no topic and no group.
+
+    A partition of which a group has committed nothing does not count as behind. Raises `LogUnavailable`.
+    """
+    with kafka_errors(bootstrap):
+        admin = open_client(
+            KafkaAdminClient, bootstrap_servers=[bootstrap], bootstrap_timeout_ms=5000, proxy_url="closing://"
+        )
+        try:
+            known = {group["group_id"] for group in admin.list_groups()}
+            return {group: _standing(admin, group) if group in known else GroupStanding(0, 0) for group in groups}
+        finally:
+            admin.close()
+
+
+def _standing(admin: Any, group: str) -> GroupStanding:
+    members = len(admin.describe_groups([group])[group]["members"])
+    committed = {place: max(0, int(one.offset)) for place, one in admin.list_group_offsets(group)[group].items()}
+    ends = admin.list_partition_offsets(dict.fromkeys(committed, NEWEST)) if committed else {}
+    return GroupStanding(members, sum(max(0, int(ends[place].offset) - offset) for place, offset in committed.items()))
 
 
 def open_client(kind: Callable[..., Any], *arguments: str, **settings: Any) -> Any:

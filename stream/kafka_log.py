@@ -17,10 +17,17 @@ with warnings.catch_warnings():
     # kafka-python reads its schemas in a way that Python 3.11 deprecates.
     warnings.simplefilter("ignore", DeprecationWarning)
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-    from kafka.errors import GroupIdNotFoundError, KafkaError, TopicAlreadyExistsError
+    from kafka.errors import (
+        CoordinatorLoadInProgressError,
+        CoordinatorNotAvailableError,
+        GroupIdNotFoundError,
+        KafkaError,
+        TopicAlreadyExistsError,
+    )
 
 READ_POLL_MS = 500
 CONNECT_TIMEOUT_MS = 3000
+COORDINATOR_PAUSE_S = 0.2
 
 
 class KafkaLog:
@@ -138,12 +145,19 @@ class KafkaLog:
         """Where the group goes on in this partition; 0 if it never committed."""
         self.partitions(partition.topic)
         place = TopicPartition(*partition)
+        until = time.monotonic() + self.timeout_ms / 1000
         with self._turn, kafka_errors(self.bootstrap):
-            try:
-                offsets = self._admin.list_group_offsets({group: [place]})[group]
-            except GroupIdNotFoundError:
-                return 0
-            return max(0, int(offsets[place].offset)) if place in offsets else 0
+            while True:
+                try:
+                    offsets = self._admin.list_group_offsets({group: [place]})[group]
+                    return max(0, int(offsets[place].offset)) if place in offsets else 0
+                except GroupIdNotFoundError:
+                    return 0
+                except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
+                    # A broker that meets its first group makes the topic of offsets then.
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(COORDINATOR_PAUSE_S)
 
     def consumer(self, group: str, topics: Iterable[str]) -> KafkaMember:
         """Join a group over these topics, making those that are missing. It has no partitions before a poll."""

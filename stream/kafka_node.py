@@ -109,7 +109,8 @@ class KafkaNode:
             PROPERTIES.format(port=self.port, controller_port=self._controller_port, directory=self.directory)
         )
         if not (self.directory / "log" / "meta.properties").exists():
-            cluster_id = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+            # Its first letter from zero bits: one that began with a dash would be taken for an option.
+            cluster_id = urlsafe_b64encode(b"\0" + uuid4().bytes[1:]).decode().rstrip("=")
             self._run(jars, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings))
         self._child = Child(self._java(jars, "kafka.Kafka", str(settings)), self.directory / "kafka.log")
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -139,6 +139,13 @@ class Decision(_Record, frozen=True, kw_only=True, tag="decision"):
     definition named by `definition_hash` (null where unknown); `propensity` is the probability with which the policy
     chose this outcome; `degraded` lists what was missing; `approximate` lists the features that were not exact;
     `latency_us` is microseconds by stage.
+
+    `segment` names whose numbers the policy used, `expected_cost` what each outcome was expected to cost by them, in
+    the policy's currency and without the price of analysts' time.
+
+    `rules` fired, `snoozed_rules` would have but for a snooze, `shadow_rules` would have if they were live; `tags` is
+    what rules attached, `score_added` what they added to the score (it is in `score`; the models' own is the
+    difference), `rules_version` which version of the rule book said so.
     """
 
     topic: ClassVar[str] = "decisions"
@@ -158,6 +165,13 @@ class Decision(_Record, frozen=True, kw_only=True, tag="decision"):
     degraded: list[str] = []
     approximate: list[str] = []
     latency_us: dict[str, int] = {}
+    tags: list[str] = []
+    score_added: float = 0.0
+    shadow_rules: list[str] = []
+    snoozed_rules: list[str] = []
+    rules_version: int = 0
+    segment: str = "default"
+    expected_cost: dict[str, float] = {}
 
     @property
     def key(self) -> str:
