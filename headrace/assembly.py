@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from features.fraud import FEATURE_SETS
 from features.online_store import RedisOnlineStore
 from features.store_plan import PLAN_FILE, StorePlan, load_plan
@@ -9,8 +12,11 @@ from features.view import View
 from headrace.settings import Settings
 from scoring.ledger import Ledger
 from scoring.live_models import ModelFeed, registry_of
-from scoring.policy import load_policy
-from scoring.rules import load_rules
+from scoring.policy_file import load_policy
+from scoring.policy_shared import SharedBudget
+from scoring.rule_feed import RuleFeed
+from scoring.rule_log import RuleLog
+from scoring.rules import read_rules
 from scoring.scorer import Scorer
 from scoring.use_case import UseCase
 from stream.connection import RedisConnection
@@ -53,8 +59,35 @@ def open_log(settings: Settings) -> Log:
     return KafkaLog(settings.kafka, partitions=settings.partitions)
 
 
-def open_scorer(settings: Settings, use_case: UseCase) -> tuple[Scorer, ModelFeed]:
-    """A scorer and the feed that keeps its models fresh (not started)."""
+@dataclass(frozen=True)
+class Feeds:
+    """What keeps a scorer fresh: its models, its rules and its part of the budget, each in a thread of its own."""
+
+    models: ModelFeed
+    rules: RuleFeed
+    budget: SharedBudget
+
+    def start(self) -> None:
+        """Load what there is, then go on in the background."""
+        self.models.start()
+        self.rules.start()
+        self.budget.start()
+
+    def stop(self) -> None:
+        """End all, and close their connections."""
+        self.budget.stop()
+        self.rules.stop()
+        self.models.stop()
+
+
+def open_rule_log(settings: Settings, use_case: UseCase, timeout_ms: float = 5000) -> RuleLog:
+    """The rule book of a use case, over a connection of its own."""
+    connection = RedisConnection(settings.redis, timeout_ms)
+    return RuleLog(connection, use_case.name, read_rules(use_case.rules), use_case.features)
+
+
+def open_scorer(settings: Settings, use_case: UseCase) -> tuple[Scorer, Feeds]:
+    """A scorer and what keeps its models and rules fresh (not started)."""
     store = open_online_store(settings)
     ledger = Ledger(
         store.connection,
@@ -64,12 +97,11 @@ def open_scorer(settings: Settings, use_case: UseCase) -> tuple[Scorer, ModelFee
         outbox_limit=settings.outbox_limit,
         pending_limit=settings.pending_limit,
     )
-    feed = ModelFeed(use_case.name, use_case.features.definition_hash, registry_of(settings.home), settings.redis)
-    scorer = Scorer(
-        use_case,
-        ledger,
-        lambda: feed.current,
-        load_policy(use_case.policy, use_case.source),
-        load_rules(use_case.rules, use_case.features),
-    )
-    return scorer, feed
+    models = ModelFeed(use_case.name, use_case.features.definition_hash, registry_of(settings.home), settings.redis)
+    rules = RuleFeed(open_rule_log(settings, use_case, timeout_ms=500))
+    policy_file = Path(settings.policy) if settings.policy else use_case.policy
+    policy = load_policy(policy_file, use_case.source, settings.let_through_key)
+    budget = SharedBudget.of(policy, RedisConnection(settings.redis, timeout_ms=500), use_case.name)
+    policy.budget = budget
+    scorer = Scorer(use_case, ledger, lambda: models.current, policy, rules)
+    return scorer, Feeds(models, rules, budget)

@@ -6,40 +6,14 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from headrace.settings import BY_NAME, SETTINGS, InvalidSetting, Settings
-
-Command = Callable[..., Any]
-
-
-def with_settings(*names: str) -> Callable[[Command], Command]:
-    """Options for the named settings; the command receives `settings`."""
-
-    def decorate(command: Command) -> Command:
-        def wrapped(**options: Any) -> Any:
-            given = {name: options.pop(name) for name in names}
-            try:
-                return command(settings=Settings(given), **options)
-            except (InvalidSetting, ValueError, LookupError, OSError) as error:
-                raise click.ClickException(str(error)) from error
-
-        wrapped.__doc__, wrapped.__name__ = command.__doc__, command.__name__
-        wrapped.__dict__ |= command.__dict__
-        for name in reversed(names):
-            setting = BY_NAME[name]
-            wrapped = click.option(
-                f"--{name.replace('_', '-')}",
-                name,
-                help=f"{setting.help} [{setting.variable}; {setting.default or 'empty'}]",
-            )(wrapped)
-        return wrapped
-
-    return decorate
+from headrace.options import with_settings
+from headrace.rule_commands import rules
+from headrace.settings import SETTINGS, Settings, milliseconds
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -82,6 +56,19 @@ def worker(settings: Settings) -> None:
     from headrace.run import run_worker
 
     run_worker(settings, stop_on_signals())
+
+
+@main.command()
+@click.option("--topic", required=True, help="where the transactions arrive, such as unscored")
+@with_settings(
+    *("home", "redis", "kafka", "partitions", "clock_skew", "policy", "let_through_key"),
+    *("answer_retention", "outbox_limit", "pending_limit"),
+)
+def score(settings: Settings, topic: str) -> None:
+    """Score the transactions that arrive on a topic; their decisions go to `decisions`."""
+    from headrace.run import run_scorer
+
+    run_scorer(settings, topic, stop_on_signals())
 
 
 @main.command()
@@ -182,17 +169,43 @@ def features_show(name: str) -> None:
 
 
 @features.command("states")
-@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="a Parquet or CSV file")
+@click.option("--archive", type=click.Path(exists=True, file_okay=False, path_type=Path), help="an archive instead")
 @click.option("--mapping", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="which column is what")
 @click.option("--from", "start", type=click.DateTime(), help="first day that fills the histories (UTC)")
 @click.option("--to", "end", type=click.DateTime(), help="the day after the last (UTC)")
 @click.option("--every", type=click.Choice(["end", "day", "event"]), default="end", help="one row each [end]")
 @with_settings("home")
-def features_states(settings: Settings, **options: Any) -> None:
-    """Compute states from a file, for `feast materialize` (end) and for training frames (day or event)."""
-    from headrace.run import write_feature_states
+def features_states(settings: Settings, data: Path | None, archive: Path | None, **options: Any) -> None:
+    """Compute states from a file or an archive, for `feast materialize` (end) and training frames (day or event)."""
+    if (data is None) == (archive is None):
+        raise click.UsageError("give either --data FILE or --archive DIRECTORY")
+    if data is not None:
+        from headrace.run import write_feature_states
 
-    write_feature_states(settings, **options)
+        write_feature_states(settings, data, **options)
+    elif archive is not None:
+        from headrace.feature_archive import write_states_of_archive
+
+        if options.pop("mapping") is not None:
+            raise click.UsageError("an archive needs no --mapping")
+        write_states_of_archive(settings, archive, **options)
+
+
+@features.command("history")
+@click.option("--archive", "directory", type=click.Path(file_okay=False, path_type=Path), help="[<home>/archive]")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="the Parquet file to write")
+@click.option("--from", "start", type=click.DateTime(), help="first day of the rows (UTC)")
+@click.option("--to", "end", type=click.DateTime(), help="the day after the last (UTC)")
+@click.option(
+    "--share", type=click.FloatRange(0.0, 1.0, min_open=True), default=1.0, show_default=True, help="of the cards"
+)
+@with_settings("home")
+def features_history(settings: Settings, directory: Path | None, **options: Any) -> None:
+    """Write the training frame of archived events: the features with which each was scored, and its label."""
+    from headrace.feature_archive import write_frame
+
+    write_frame(settings, directory or settings.home / "archive", **options)
 
 
 @features.command("env")
@@ -209,13 +222,30 @@ def features_env(settings: Settings) -> None:
     "--share", type=click.FloatRange(0.0, 1.0, min_open=True), default=0.1, show_default=True, help="of the cards"
 )
 @click.option("--since", type=click.DateTime(), help="leave out decisions of before (UTC)")
+@click.option("--days", type=click.IntRange(1), help="only the newest so many days of decisions")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="write the figures too")
-@with_settings("home")
-def features_skew(settings: Settings, **options: Any) -> None:
+@click.option(
+    "--metrics",
+    "metrics_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="write Prometheus metrics too: a .prom file in node-exporter's textfile folder",
+)
+@click.option("--publish/--no-publish", default=True, help="show the report in /metrics, where a Redis is given [yes]")
+@click.option("--every", help="check again and again, such as 1d, until it is stopped")
+@with_settings("home", "redis")
+def features_skew(settings: Settings, every: str | None, **options: Any) -> None:
     """Compare served features with the same recomputed from the archive; status 1 where there are defects."""
-    from headrace.cold import check_skew
+    from headrace.skew import SkewOptions, check_on_schedule, check_once
 
-    sys.exit(check_skew(settings, **options))
+    if every is None:
+        sys.exit(check_once(settings, SkewOptions(**options)))
+    every_s = milliseconds(every) / 1000
+    if every_s < 1:
+        raise click.UsageError(f"--every {every} is too often; give at least 1s")
+    check_on_schedule(settings, SkewOptions(**options), every_s, stop_on_signals())
+
+
+main.add_command(rules)
 
 
 @main.group()
@@ -286,6 +316,16 @@ def bench(name: str, json_file: Path | None) -> None:
     from bench.run import run_bench
 
     sys.exit(run_bench(name, json_file))
+
+
+@main.command()
+@click.option("--url", help="address of the service, such as http://127.0.0.1:3000")
+@with_settings(*(setting.name for setting in SETTINGS))
+def doctor(settings: Settings, url: str | None) -> None:
+    """Examine a deployment and say in plain words what is wrong; status 1 where anything fails."""
+    from headrace.doctor import run_doctor
+
+    sys.exit(run_doctor(settings, url))
 
 
 @main.command("settings")

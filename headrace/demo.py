@@ -40,6 +40,8 @@ TRAINING_ROWS = 30_000
 SCORED_A_DAY = 950
 """A file with more transactions a day has a share of its cards scored, so that labels of later days come in time."""
 SETTLE_S = 10.0
+SKEW_DAYS = "2"
+"""What a scheduled skew check compares: yesterday's decisions are whole by then, today's are the newest."""
 SPLIT = SplitDays(gap=0, stop=3, calibrate=4)
 
 
@@ -223,6 +225,9 @@ def run_up(settings: Settings) -> None:
             stack.start("learner", "learn")
             stack.start("review", "review", "keep")
             stack.start("archiver", "archive")
+            if settings.skew_every:
+                every = settings.environment()["HEADRACE_SKEW_EVERY"]
+                stack.start("skew", "features", "skew", "--every", every, "--days", SKEW_DAYS)
             url = stack.start_service()
             console.print(
                 f"ready at {url}; Redis at {stack.settings.redis}; logs in {stack.home / 'logs'}; Ctrl-C stops"

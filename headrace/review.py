@@ -13,6 +13,7 @@ import click
 
 from headrace.assembly import open_log
 from headrace.settings import Settings
+from headrace.waiting import open_log_when_up
 from review.case import Case
 from review.case_store import CaseStore
 from review.queue_keeper import GROUP, TOPIC, forward_labels, keep_forever
@@ -26,8 +27,10 @@ REASONS_SHOWN = 3
 def run_keeper(settings: Settings, stop: Event) -> None:
     """Keep the queue until stopped."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    with closing(CaseStore(settings.home / FILE)) as store, closing(open_log(settings)) as log:
-        keep_forever(store, log, stop)
+    log = open_log_when_up(settings, stop)
+    if log is not None:
+        with closing(CaseStore(settings.home / FILE)) as store, closing(log):
+            keep_forever(store, log, stop)
 
 
 def print_queue(settings: Settings, limit: int) -> None:

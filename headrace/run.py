@@ -6,6 +6,7 @@ import difflib
 import os
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -13,15 +14,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.assembly import all_views, open_log, open_online_store, open_outbox
+from headrace.assembly import all_views, open_online_store, open_outbox, open_scorer
 from headrace.settings import Settings
+from headrace.waiting import open_log_when_up
 from scoring.live_models import registry_of
 from scoring.use_case import FRAUD, USE_CASES
 from stream.connection import RedisConnection
 from stream.records import TOPICS
 
 if TYPE_CHECKING:
-    from training.states import Every
+    from training.state_files import Every
 
 KEEP_ALIVE_S = 75
 
@@ -31,9 +33,29 @@ def run_worker(settings: Settings, stop: Event) -> None:
     from features.pipeline import work_forever
     from features.worker import Folder
 
-    log = open_log(settings)
-    work_forever(Folder(open_online_store(settings), all_views(), log.name), log, stop)
-    log.close()
+    store = open_online_store(settings)
+    log = open_log_when_up(settings, stop)
+    if log is not None:
+        with closing(log):
+            work_forever(Folder(store, all_views(), log.name), log, stop)
+
+
+def run_scorer(settings: Settings, topic: str, stop: Event) -> None:
+    """Score what arrives on a topic until stopped."""
+    from scoring.stream_door import Progress, group_of, score_forever
+
+    group_of(topic)
+    scorer, feeds = open_scorer(settings, FRAUD)
+    log = open_log_when_up(settings, stop)
+    if log is None:
+        return
+    feeds.start()
+    say = Progress(lambda text: click.echo(f"{topic}: {text}", err=True))
+    with closing(log), closing(scorer):
+        try:
+            score_forever(scorer, log, topic, settings.clock_skew, stop, on_batch=say)
+        finally:
+            feeds.stop()
 
 
 def run_relay(settings: Settings, stop: Event) -> None:
@@ -42,7 +64,11 @@ def run_relay(settings: Settings, stop: Event) -> None:
 
     if not settings.kafka:
         raise click.ClickException("there is nothing to relay to: give --kafka HOST:PORT")
-    relay(open_outbox(settings), open_log(settings), TOPICS, stop)
+    outbox = open_outbox(settings)
+    log = open_log_when_up(settings, stop)
+    if log is not None:
+        with closing(outbox), closing(log):
+            relay(outbox, log, TOPICS, stop)
 
 
 def run_learner(settings: Settings, stop: Event) -> None:
@@ -58,7 +84,10 @@ def run_learner(settings: Settings, stop: Event) -> None:
     store = LearnerStore(settings.home / "learner.sqlite")
     learner = DelayedLearner(store, beginning, use_case=FRAUD.name)
     publish = RedisPublisher(RedisConnection(settings.redis), FRAUD.name)
-    learn_forever(learner, open_log(settings), stop, publish=publish, publish_interval_s=0.5)
+    log = open_log_when_up(settings, stop)
+    if log is not None:
+        with closing(log):
+            learn_forever(learner, log, stop, publish=publish, publish_interval_s=0.5)
     store.close()
 
 

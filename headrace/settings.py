@@ -63,6 +63,8 @@ SETTINGS = (
     Setting("answer_retention", "7d", "how long a decision answers retries and GET /decisions", milliseconds),
     Setting("log_retention", "7d", "hot: how long Redis Streams keep records that everybody has read", milliseconds),
     Setting("archive_retention", "400d", "cold: how long the Parquet archive keeps a day of records", milliseconds),
+    Setting("label_delay", "7d", "how old a decision is when its label counts as final, in backtests", milliseconds),
+    Setting("skew_every", "1d", "how often `up` compares served features with the archive; 0s: never", milliseconds),
     Setting("outbox_limit", "1000000", "records in one outbox partition before new ones are refused", positive),
     Setting("pending_limit", "1000", "answered but unfolded records that one entity shows to readers", positive),
     Setting(
@@ -70,7 +72,12 @@ SETTINGS = (
         "everysec",
         "embedded Redis: everysec can lose a second when it or the machine crashes, always cannot",
     ),
+    Setting("policy", "", "policy file, such as a copy of scoring/policy.toml; empty: that one"),
+    Setting("let_through_key", "", "secret text that draws which would-be declines the policy lets through"),
     Setting("body_limit", "65536", "bytes in one request body", positive),
+    Setting("batch_limit", "500", "records in one batch", positive),
+    Setting("batch_body_limit", "1048576", "bytes in one batch's body", positive),
+    Setting("batch_deadline", "5s", "how long a whole batch may take where the request does not say", milliseconds),
     Setting("front_door", "on", "serve the hot routes before BentoML's middleware; off: as BentoML endpoints", switch),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -72,7 +72,7 @@ class Stack:
             environment = self.settings.environment() | {"HEADRACE_PORT": str(port)}
             child = self.start("service", "serve", environment=environment)
             url = f"http://{self.settings.host}:{port}"
-            if _ready(url, child):
+            if wait_ready(url, child):
                 return url
             if child.running or self.settings.port:
                 break
@@ -95,7 +95,8 @@ class Stack:
         return [f"{name}: {child.log_tail()[-500:]}" for name, child in self.children.items() if not child.running]
 
 
-def _ready(url: str, child: Child) -> bool:
+def wait_ready(url: str, child: Child) -> bool:
+    """Whether the service at this URL says that it is ready, before it ends and within `READY_TIMEOUT_S`."""
     until = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < until and child.running:
         try:

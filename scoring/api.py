@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 from prometheus_client import Counter, Histogram
 
+from models.shap import NotExplainable
+from scoring.explanation import ExactExplainer
 from scoring.scorer import EventConflict, Scorer
 from stream.connection import RedisError, RedisUnavailable
 from stream.log import LogFull
@@ -34,13 +36,17 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     retry_after_s: int | None = None
+    content_type: bytes = JSON
 
 
 class Api:
     """The routes of one use case over one scorer."""
 
-    def __init__(self, scorer: Scorer, clock_skew_ms: int, deadline_ms: float) -> None:
+    def __init__(
+        self, scorer: Scorer, clock_skew_ms: int, deadline_ms: float, explainer: ExactExplainer | None = None
+    ) -> None:
         self.scorer = scorer
+        self.explainer = explainer
         self.clock_skew = timedelta(milliseconds=clock_skew_ms)
         self.deadline_ms = deadline_ms
         self._routes: dict[str, Callable[[bytes, float], Answer]] = {
@@ -48,40 +54,66 @@ class Api:
             "/events": self._event,
             "/labels": self._label,
         }
+        self.routes = frozenset(self._routes)
+        """The paths that take a POST of one record."""
+        self.batch_route = f"/{scorer.use_case.name}/score/batch"
+        self._counted: dict[tuple[str, int], Counter] = {}
         self._outcomes = {
             outcome: OUTCOMES.labels(scorer.use_case.name, outcome) for outcome in ("approve", "review", "decline")
         }
 
-    @property
-    def routes(self) -> tuple[str, ...]:
-        """The paths that take a POST."""
-        return tuple(self._routes)
-
     def post(self, path: str, body: bytes, deadline_ms: float | None = None) -> Answer:
         """Answer a POST to one of `routes`. Never raises: every failure is an answer that says what to do."""
+        answer = self._answer(self._routes[path], body, self.deadline_ms if deadline_ms is None else deadline_ms)
+        self.count(path, answer.status)
+        return answer
+
+    def score_one(self, body: bytes, deadline_ms: float) -> Answer:
+        """Answer one record of a batch as if it had come alone. Never raises; the batch is counted, not its records."""
+        return self._answer(self._score, body, deadline_ms)
+
+    def count(self, route: str, status: int) -> None:
+        """Count one answer of a route, whoever gave it."""
+        counter = self._counted.get((route, status))
+        if counter is None:
+            counter = self._counted[route, status] = REQUESTS.labels(route, str(status))
+        counter.inc()
+
+    def _answer(self, route: Callable[[bytes, float], Answer], body: bytes, deadline_ms: float) -> Answer:
         try:
-            answer = self._routes[path](body, self.deadline_ms if deadline_ms is None else deadline_ms)
+            return route(body, deadline_ms)
         except InvalidRecord as error:
-            answer = _refusal(400, "invalid", str(error), field=error.field, value=error.value, remedy=error.remedy)
+            return refusal(400, "invalid", str(error), field=error.field, value=error.value, remedy=error.remedy)
         except EventConflict as error:
-            answer = _refusal(409, "conflict", str(error))
+            return refusal(409, "conflict", str(error), field="event_id", remedy="use an id for one event only")
         except LogFull as error:
-            answer = _refusal(503, "outbox full", str(error), retry_after_s=RETRY_AFTER_S)
+            return refusal(503, "outbox full", str(error), retry_after_s=RETRY_AFTER_S)
         except (RedisUnavailable, RedisError) as error:
             # A late Redis may still have recorded it; sent again, it is recorded once.
-            answer = _refusal(503, "store unavailable", f"{error}; send it again", RETRY_AFTER_S)
-        REQUESTS.labels(path, str(answer.status)).inc()
-        return answer
+            return refusal(503, "store unavailable", f"{error}; send it again", RETRY_AFTER_S)
 
     def decision(self, event_id: str) -> Answer:
         """GET /decisions/{event_id}."""
         try:
-            found = self.scorer.decision(event_id, self.deadline_ms)
+            found = self.scorer.ledger.answer(event_id, self.deadline_ms)
         except (RedisUnavailable, RedisError) as error:
-            return _refusal(503, "store unavailable", str(error), retry_after_s=RETRY_AFTER_S)
+            return refusal(503, "store unavailable", str(error), retry_after_s=RETRY_AFTER_S)
         if found is None:
-            return _refusal(404, "unknown event", f"no decision is kept for event id {event_id!r}")
-        return Answer(200, encode(found))
+            return refusal(404, "unknown event", f"no decision is kept for event id {event_id!r}")
+        return Answer(200, found)
+
+    def explanation(self, decision: bytes) -> Answer:
+        """GET /explanations/{event_id}, given what `decision` answered. Milliseconds: not for the scorer's thread.
+
+        It touches nothing that belongs to that thread. Where a model version is asked for the first time, its file is
+        read.
+        """
+        if self.explainer is None:
+            return refusal(404, "no explanations", "this service has no model registry to explain from")
+        try:
+            return Answer(200, msgspec.json.encode(self.explainer.explain(decode(decision, Decision))))
+        except (LookupError, NotExplainable, InvalidRecord) as error:
+            return refusal(404, "not explainable", str(error))
 
     def ready(self) -> list[str]:
         """What keeps this scorer from being ready: nothing where it is."""
@@ -125,17 +157,18 @@ def _accepted(event_id: str, is_new: bool) -> Answer:
     return Answer(202, msgspec.json.encode({"event_id": event_id, "status": "accepted" if is_new else "repeated"}))
 
 
-def _refusal(status: int, error: str, message: str, retry_after_s: int | None = None, **more: str) -> Answer:
+def refusal(status: int, error: str, message: str, retry_after_s: int | None = None, **more: str) -> Answer:
+    """An answer that says what was wrong and what to do; for a record also the field, its value and the remedy."""
     return Answer(status, msgspec.json.encode({"error": error, "message": message, **more}), retry_after_s)
 
 
 def too_large(limit: int) -> Answer:
     """The body is longer than one request may be."""
-    return _refusal(413, "too large", f"a request body has at most {limit} bytes; send fewer")
+    return refusal(413, "too large", f"a request body has at most {limit} bytes; send fewer")
 
 
 def bad_deadline(text: str) -> Answer:
     """The deadline header is not a number of milliseconds."""
     remedy = "send milliseconds, from 1 to 10000"
     message = f"X-Deadline-Ms has {text!r}: {remedy}"
-    return _refusal(400, "invalid", message, field="X-Deadline-Ms", value=repr(text), remedy=remedy)
+    return refusal(400, "invalid", message, field="X-Deadline-Ms", value=repr(text), remedy=remedy)

@@ -1,17 +1,22 @@
 """The front door: hot routes answered before BentoML's middleware, everything else passed on to BentoML.
 
-BentoML's middleware costs several times the score itself (`docs/architecture.md` has the figures). The same paths
-exist as BentoML endpoints, which document them in OpenAPI and answer when the front door is switched off.
+BentoML's middleware costs several times the score itself (`docs/architecture.md` has the figures). The paths that take
+one record exist as BentoML endpoints too, which answer when the front door is switched off; what BentoML cannot express
+(batches by content type, ids in the path) is served here all the same.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 from _bentoml_sdk import Service
 
 from scoring.api import JSON, Answer, Api, bad_deadline, too_large
+from scoring.batch_door import USUAL, BatchDoor, Bounds
+from scoring.openapi import amended
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -20,54 +25,99 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 DECISIONS = "/decisions/"
+EXPLANATIONS = "/explanations/"
 DEADLINE_LIMIT_MS = 10_000.0
 
 
 class FrontDoor:
     """An ASGI application around another."""
 
-    def __init__(self, inner: AsgiApp, api: Callable[[], Api | None], body_limit: int) -> None:
+    def __init__(
+        self,
+        inner: AsgiApp,
+        api: Callable[[], Api | None],
+        body_limit: int,
+        bounds: Bounds = USUAL,
+        takes_records: bool = True,
+    ) -> None:
         self.inner = inner
         self.api = api
         self.body_limit = body_limit
+        self.takes_records = takes_records
+        self._batches = BatchDoor(bounds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a hot route, or pass the request on."""
         api = self.api() if scope["type"] == "http" else None
         if api is not None:
             path, method = scope["path"], scope["method"]
-            if method == "POST" and path in api.routes:
+            if method == "POST" and path in api.routes and self.takes_records:
                 answer = await self._post(api, scope, receive)
                 if answer is not None:
                     await _respond(send, answer)
                 return
+            if method == "POST" and path == api.batch_route:
+                answer = await self._batch(api, scope, receive)
+                if answer is not None:
+                    api.count(path, answer.status)
+                    await _respond(send, answer)
+                return
             if method == "GET" and path.startswith(DECISIONS):
-                await _respond(send, api.decision(path[len(DECISIONS) :]))
+                found = api.decision(path[len(DECISIONS) :])
+                api.count(DECISIONS, found.status)
+                await _respond(send, found)
+                return
+            if method == "GET" and path.startswith(EXPLANATIONS):
+                found = api.decision(path[len(EXPLANATIONS) :])
+                if found.status == HTTPStatus.OK:
+                    found = await asyncio.to_thread(api.explanation, found.body)
+                api.count(EXPLANATIONS, found.status)
+                await _respond(send, found)
                 return
         await self.inner(scope, receive, send)
 
     async def _post(self, api: Api, scope: Scope, receive: Receive) -> Answer | None:
         """The answer; None where the client left before its body was whole."""
-        body, more = b"", True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self.body_limit:
-                return too_large(self.body_limit)
-        for name, value in scope["headers"]:
-            if name == b"x-deadline-ms":
-                deadline_ms = _deadline(value)
-                if deadline_ms is None:
-                    return bad_deadline(value.decode(errors="replace")[:40])
-                return api.post(scope["path"], body, deadline_ms)
-        return api.post(scope["path"], body)
+        answer = await _read(receive, self.body_limit)
+        if isinstance(answer, bytes):
+            deadline_ms = _deadline_of(scope)
+            if not isinstance(deadline_ms, Answer):
+                return api.post(scope["path"], answer, deadline_ms)
+            answer = deadline_ms
+        if answer is not None:
+            api.count(scope["path"], answer.status)
+        return answer
+
+    async def _batch(self, api: Api, scope: Scope, receive: Receive) -> Answer | None:
+        """The answer to a batch; None where the client left before its body was whole."""
+        body = await _read(receive, self._batches.bounds.body_bytes)
+        if not isinstance(body, bytes):
+            return body
+        deadline_ms = _deadline_of(scope)
+        if isinstance(deadline_ms, Answer):
+            return deadline_ms
+        content_type = next((value for name, value in scope["headers"] if name == b"content-type"), JSON)
+        return await self._batches.answer(api, body, content_type, deadline_ms)
+
+
+class Documented:
+    """A BentoML document that says of our routes how they are answered."""
+
+    def __init__(self, spec: Any) -> None:
+        self._spec = spec
+
+    def asdict(self) -> dict[str, Any]:
+        """As `/docs.json` gives it."""
+        return amended(self._spec.asdict())
 
 
 class ScoringService(Service[Any]):
     """A BentoML service whose hot routes are served by a front door."""
+
+    @property
+    def openapi_spec(self) -> Documented:
+        """BentoML's document, amended; BentoML asks it for `asdict()`."""
+        return Documented(super().openapi_spec)
 
     def to_asgi(self, is_main: bool = True) -> AsgiApp:
         """BentoML's application behind the front door of the service's class."""
@@ -81,25 +131,48 @@ class Doors:
 
     api: ClassVar[Api | None] = None
     body_limit: ClassVar[int] = 65536
+    batch_bounds: ClassVar[Bounds] = USUAL
     front_door: ClassVar[bool] = True
 
     @classmethod
     def behind_front_door(cls, app: AsgiApp) -> AsgiApp:
         """The application that the server runs."""
-        return FrontDoor(app, lambda: cls.api, cls.body_limit) if cls.front_door else app
+        return FrontDoor(app, lambda: cls.api, cls.body_limit, cls.batch_bounds, takes_records=cls.front_door)
+
+
+async def _read(receive: Receive, limit: int) -> bytes | Answer | None:
+    """The body; an answer where it is longer than the limit, None where the client left before it was whole."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
+            return too_large(limit)
+    return body
 
 
 async def _respond(send: Send, answer: Answer) -> None:
-    headers = [(b"content-type", JSON), (b"content-length", str(len(answer.body)).encode())]
+    headers = [(b"content-type", answer.content_type), (b"content-length", str(len(answer.body)).encode())]
     if answer.retry_after_s is not None:
         headers.append((b"retry-after", str(answer.retry_after_s).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _deadline(value: bytes) -> float | None:
-    try:
-        deadline_ms = float(value)
-    except ValueError:
-        return None
-    return deadline_ms if 1.0 <= deadline_ms <= DEADLINE_LIMIT_MS else None
+def _deadline_of(scope: Scope) -> float | Answer | None:
+    """What `X-Deadline-Ms` asks for, None where there is none, an answer where it is no such number."""
+    for name, value in scope["headers"]:
+        if name == b"x-deadline-ms":
+            try:
+                deadline_ms = float(value)
+            except ValueError:
+                deadline_ms = 0.0
+            return deadline_ms if 1.0 <= deadline_ms <= DEADLINE_LIMIT_MS else bad_deadline(_shown(value))
+    return None
+
+
+def _shown(value: bytes) -> str:
+    return value.decode(errors="replace")[:40]

@@ -11,15 +11,19 @@ One script on the one Redis that carries the outbox does, in this order:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 
 from features.feature_set import EntityRef
 from features.online_store import RedisOnlineStore
 from stream.connection import Command, RedisConnection, RedisError
 from stream.log import LogFull, partition_of
-from stream.records import Decision, Event, Label, Transaction, encode
+from stream.records import Decision, Event, Label, Transaction, decode, encode
 from stream.redis_keys import stream_key
 
 ANSWERED = b"answered"
+"""What is kept of an event that nobody scored, followed by `:` and a digest of the record where that was kept."""
+DIGEST_BYTES = 12
+DIGEST_KEY = b"headrace answer"
 
 
 class Ledger:
@@ -31,13 +35,13 @@ class Ledger:
     if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[7]) then return redis.error_reply('OUTBOXFULL') end
     redis.call('XADD', KEYS[2], '*', 'k', ARGV[1], 'v', ARGV[2])
     if ARGV[3] ~= '' then redis.call('XADD', KEYS[3], '*', 'k', ARGV[1], 'v', ARGV[3]) end
-    redis.call('SET', KEYS[1], ARGV[3] ~= '' and ARGV[3] or 'answered', 'PX', ARGV[4])
+    redis.call('SET', KEYS[1], ARGV[3] ~= '' and ARGV[3] or ARGV[9], 'PX', ARGV[4])
     local full = 0
     for i = 4, #KEYS do
         if redis.call('HLEN', KEYS[i]) >= tonumber(ARGV[8]) then
             full = full + 1
         else
-            redis.call('HSET', KEYS[i], ARGV[5], ARGV[i + 5])
+            redis.call('HSET', KEYS[i], ARGV[5], ARGV[i + 6])
             if redis.call('PTTL', KEYS[i]) < 0 then redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
         end
     end
@@ -75,7 +79,7 @@ class Ledger:
         found = self.connection.call([self.read_command(event_id)], timeout_ms)[0]
         if isinstance(found, RedisError):
             raise found
-        return None if found is None or found == ANSWERED else bytes(found)
+        return None if found is None or found.startswith(ANSWERED) else bytes(found)
 
     def commit(
         self,
@@ -104,15 +108,17 @@ class Ledger:
             *(self.store.key(ref) for ref in pending),
         ]
         payload = encode(record)
+        kept = b"" if decision is None else encode(decision)
         args: list[str | bytes | int] = [
             record.key,
             payload,
-            b"" if decision is None else encode(decision),
+            kept,
             self.keep_ms,
             f"p:{record.identity}",
             self.store.ttl_ms,
             self.outbox_limit,
             self.pending_limit,
+            b"" if kept else marker_of(record),
             *pending.values(),
         ]
         return self._commit.command(keys, args)
@@ -128,3 +134,21 @@ class Ledger:
             raise reply
         assert isinstance(reply, bytes | int)
         return reply
+
+
+def marker_of(record: Event | Label) -> bytes:
+    """What is kept of a record that nobody scored, so that another under the same id is not taken for a repeat of it.
+
+    A label keeps no digest: its identity is the verdict itself, and what the service fills in may differ with the time.
+    """
+    if isinstance(record, Label):
+        return ANSWERED
+    digest = blake2b(encode(record), digest_size=DIGEST_BYTES, key=DIGEST_KEY)
+    return b"%b:%b" % (ANSWERED, digest.hexdigest().encode())
+
+
+def is_of(record: Event | Label, kept: bytes) -> bool:
+    """Whether what is kept is the answer to this very record. A marker without a digest is taken to be."""
+    if not kept.startswith(ANSWERED):
+        return bool(decode(kept, Decision).record == record)
+    return kept == ANSWERED or kept == marker_of(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -10,16 +11,20 @@ from pathlib import Path
 
 from models.onnx import OnnxModel
 from models.registry import ModelNotFound, Registry
+from models.shap import ShapModel
 from models.snapshot import ALIVE_EXPIRY_MS, InvalidWeights, OnlineSnapshot, OnlineWeights, alive_key
 from stream.connection import RedisConnection, RedisError, RedisUnavailable
 
 REFRESH_INTERVAL_S = 0.5
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LiveModels:
     """One consistent set of members; None for one that is not there.
 
+    `read` is the batch member once more, as it finds reasons; None where its file has a form that is not understood.
     `online_at_s` is when the learner last gave a sign of life while its weights could be read, by `time.monotonic`;
     minus infinity if it never did.
     """
@@ -27,6 +32,7 @@ class LiveModels:
     batch: OnnxModel | None = None
     online: OnlineSnapshot | None = None
     online_at_s: float = -math.inf
+    read: ShapModel | None = None
 
 
 class ModelFeed:
@@ -63,7 +69,8 @@ class ModelFeed:
     def refresh(self) -> None:
         """Look once for newer models. A model that cannot be read leaves the present one in place."""
         batch, (online, confirmed_at_s) = self._batch(), self._online()
-        self.current = LiveModels(batch, online, confirmed_at_s)
+        read = self.current.read if batch is self.current.batch else self._read(batch)
+        self.current = LiveModels(batch, online, confirmed_at_s, read)
 
     def _run(self) -> None:
         while not self._stop.wait(REFRESH_INTERVAL_S):
@@ -88,6 +95,13 @@ class ModelFeed:
             return present
         self.problems.pop("batch", None)
         return loaded
+
+    def _read(self, batch: OnnxModel | None) -> ShapModel | None:
+        try:
+            return None if batch is None else self.registry.read(self.name, batch.version)
+        except (ModelNotFound, OSError, ValueError) as error:
+            _log.warning("reasons are found the slow way: %s", error)
+            return None
 
     def _online(self) -> tuple[OnlineSnapshot | None, float]:
         """The latest snapshot, and when the learner confirmed it."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -22,24 +22,31 @@ from features.history import CorruptState, History
 from features.online_store import StoredEntity
 from models.contract import Model
 from models.ensemble import Opinion, combine
-from models.onnx import OnnxModel
-from scoring.ledger import ANSWERED, Ledger
+from scoring.ledger import ANSWERED, Ledger, is_of
 from scoring.live_models import LiveModels
 from scoring.policy import Policy
-from scoring.reasons import explain
-from scoring.rules import Rule, RuleSet, overrule
+from scoring.reasons import Explainer, with_rules
+from scoring.rules import Fired
 from scoring.use_case import UseCase
 from stream.connection import RedisError, RedisUnavailable
 from stream.log import LogFull
 from stream.records import Decision, Event, Label, MemberScore, Reason, Transaction, decode
 
 DEFAULT_DEADLINE_MS = 50.0
+NOTHING_FIRED = Fired()
 SPOOL_LIMIT = 10_000
 WARM_UP_ROUNDS = 20
 SPOOL_BATCH = 20
 Waiting = tuple[Any, dict[EntityRef, bytes], Decision]
 PRIOR_SCORE = 0.01
 """What is answered when no model can be heard: the base rate, flagged as degraded."""
+
+
+class Rules(Protocol):
+    """What answers which rules fire: a `RuleSet`, or the `RuleFeed` that swaps them."""
+
+    def fired(self, record: Any, vector: list[float]) -> Fired:
+        """What the rules say of a record and its vector (null as NaN)."""
 
 
 class EventConflict(ValueError):
@@ -74,7 +81,7 @@ class Scorer:
         ledger: Ledger,
         models: Callable[[], LiveModels],
         policy: Policy,
-        rules: RuleSet,
+        rules: Rules,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.use_case = use_case
@@ -85,7 +92,7 @@ class Scorer:
         self.rules = rules
         self.clock = clock
         self.spool: dict[str, Waiting] = {}
-        self._catalogue = use_case.features.catalogue()
+        self._explainer = Explainer(use_case.features)
 
     def score(self, record: Any, deadline_ms: float = DEFAULT_DEADLINE_MS) -> Decision:
         """The decision on a record, the same one for every retry of the same event.
@@ -138,12 +145,16 @@ class Scorer:
             degraded.append("models")
         stages.mark("models")
         fired = self._fire(record, values, degraded)
-        choice = self.policy.choose(record, score)
-        outcome = overrule(choice.outcome, fired)
+        models_score, score = score, fired.added_to(score)
+        choice = self.policy.choose(record, score, fired.deciding)
+        outcome = choice.outcome
         stages.mark("rules")
         reasons: list[Reason] = []
-        if outcome != "approve" and models.batch is not None and "batch" in scores and time.perf_counter() < deadline:
-            reasons = self._explain(models.batch, values, degraded)
+        if outcome != "approve":
+            # What a rule alone stopped, the models find nothing wrong with.
+            if choice.cheapest != "approve" and "batch" in scores and time.perf_counter() < deadline:
+                reasons = self._explain(models, values, record, degraded)
+            reasons = with_rules(reasons, outcome, fired.rules, score)
             stages.mark("reasons")
         decision = Decision(
             event_id=record.event_id,
@@ -157,11 +168,19 @@ class Scorer:
             definition_hash=features.definition_hash,
             policy_version=self.policy.version,
             record=record,
-            rules=[rule.name for rule in fired],
+            propensity=choice.propensity,
+            segment=choice.segment,
+            expected_cost=choice.expected_cost,
+            rules=fired.names,
             reasons=reasons,
             degraded=degraded,
             approximate=vector.approximate,
             latency_us=stages.marks,
+            tags=fired.tags,
+            score_added=score - models_score,
+            shadow_rules=list(fired.shadow),
+            snoozed_rules=list(fired.snoozed),
+            rules_version=fired.version,
         )
         return self._record(decision, features.pending(record, rows), deadline)
 
@@ -173,18 +192,21 @@ class Scorer:
             models = self.models()
             self._ask(models, vector.values, [])
             self._fire(record, vector.values, [])
-            if models.batch is not None:
-                self._explain(models.batch, vector.values, [])
+            self._explain(models, vector.values, record, [])
 
     def accept(self, record: Event | Label, timeout_ms: float | None = None) -> bool:
         """Record what needs no score: durable and seen by readers when this returns. False for a repeat.
 
-        Raises `LogFull` when the outbox is full and `RedisUnavailable` when nothing could be recorded.
+        Raises `EventConflict` when the id came before with another record, `LogFull` when the outbox is full and
+        `RedisUnavailable` when nothing could be recorded.
         """
         if isinstance(record, Label):
             record = self.enrich(record, timeout_ms)
         pending = self.use_case.features.pending(record)
-        return isinstance(self.ledger.commit(record, pending, timeout_ms=timeout_ms), int)
+        earlier = self.ledger.commit(record, pending, timeout_ms=timeout_ms)
+        if isinstance(earlier, bytes) and not is_of(record, earlier):
+            raise EventConflict(_answered_otherwise(record.event_id))
+        return isinstance(earlier, int)
 
     def enrich(self, label: Label, timeout_ms: float | None = None) -> Label:
         """The label with the ids, the amount and the time of its event, where the decision is still known."""
@@ -212,7 +234,7 @@ class Scorer:
         return None if content is None else decode(content, Decision)
 
     def _earlier(self, record: Any, content: bytes) -> Decision:
-        if content == ANSWERED:
+        if content.startswith(ANSWERED):
             raise EventConflict(f"event id {record.event_id!r} was sent before, not to be scored; use another id")
         earlier: Decision = decode(content, Decision)
         if earlier.record != record:
@@ -243,16 +265,19 @@ class Scorer:
             scores[name] = MemberScore(model.version, said)
         return opinions, scores
 
-    def _fire(self, record: Any, values: Any, degraded: list[str]) -> list[Rule]:
+    def _fire(self, record: Any, values: Any, degraded: list[str]) -> Fired:
         try:
-            return self.rules.fired(record, values.tolist())
-        except Exception:  # a rule that fails on some value must not fail the answer
+            fired = self.rules.fired(record, values.tolist())
+        except Exception:  # whatever is wrong with the rules, the others answer
             degraded.append("rules")
-            return []
+            return NOTHING_FIRED
+        if fired.broken:
+            degraded += [f"rule {name}" for name in fired.broken]
+        return fired
 
-    def _explain(self, model: OnnxModel, values: Any, degraded: list[str]) -> list[Reason]:
+    def _explain(self, models: LiveModels, values: Any, record: Any, degraded: list[str]) -> list[Reason]:
         try:
-            return explain(model, values, self._catalogue, model.manifest.reference)
+            return [] if models.batch is None else self._explainer.explain(models.batch, values, record, models.read)
         except Exception:  # an answer without reasons is better than none
             degraded.append("reasons")
             return []

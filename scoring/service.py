@@ -7,6 +7,7 @@ are off, and what is alive after warm-up is frozen out of the collector's sight.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from http import HTTPStatus
 from typing import Any
@@ -17,27 +18,20 @@ import msgspec
 from headrace.assembly import open_scorer
 from headrace.settings import Settings
 from scoring.api import Answer, Api
+from scoring.batch_door import Bounds
+from scoring.explanation import ExactExplainer
 from scoring.front_door import Doors, ScoringService
+from scoring.live_models import registry_of
+from scoring.openapi import EXAMPLE, LABEL_EXAMPLE
+from scoring.skew_metrics import SkewFeed
 from scoring.typed_bodies import body_of
 from scoring.use_case import FRAUD
 from stream.child import die_with_parent
 from stream.records import Label, Transaction, decode
 
 SETTINGS = Settings()
-EXAMPLE = {
-    "type": "transaction",
-    "event_id": "tx-1001",
-    "event_timestamp": "2026-01-31T12:00:00Z",
-    "card_id": "card-7",
-    "merchant_id": "merchant-3",
-    "device_id": "device-9",
-    "amount": 129.9,
-    "currency": "EUR",
-}
 TransactionBody = body_of(Transaction, EXAMPLE)
-LabelBody = body_of(
-    Label, {"type": "label", "event_id": "tx-1001", "label": "fraud", "labelled_at": "2026-02-07T09:30:00Z"}
-)
+LabelBody = body_of(Label, LABEL_EXAMPLE)
 
 
 class Refused(bentoml.exceptions.BentoMLException):
@@ -61,13 +55,16 @@ class Fraud(Doors):
     """Scores transactions, takes events and labels."""
 
     body_limit = SETTINGS.body_limit
+    batch_bounds = Bounds(SETTINGS.batch_limit, SETTINGS.batch_body_limit, SETTINGS.batch_deadline)
     front_door = SETTINGS.front_door
 
     def __init__(self) -> None:
         die_with_parent()
         self._scorer, self._feed = open_scorer(SETTINGS, FRAUD)
         self._feed.start()
-        self._api = Api(self._scorer, SETTINGS.clock_skew, SETTINGS.deadline)
+        explainer = ExactExplainer(FRAUD.name, FRAUD.features, registry_of(SETTINGS.home), self._scorer.models)
+        self._api = Api(self._scorer, SETTINGS.clock_skew, SETTINGS.deadline, explainer)
+        self._skew = SkewFeed(SETTINGS.redis, [FRAUD.name])
         self._scorer.warm_up(decode(msgspec.json.encode(EXAMPLE), Transaction))
         type(self).api = self._api
         # What lives now lives on: the collector need not walk it again within somebody's request.
@@ -95,6 +92,7 @@ class Fraud(Doors):
         type(self).api = None
         self._scorer.close()
         self._feed.stop()
+        self._skew.close()
 
     async def __is_ready__(self) -> bool:
         """BentoML's /readyz: ready once a model is loaded and Redis answers.
@@ -102,6 +100,10 @@ class Fraud(Doors):
         Async, so that it runs between two requests: the scorer's connection serves one thread.
         """
         return not self._api.ready()
+
+    async def __metrics__(self, content: str) -> str:
+        """BentoML's /metrics: its own and ours, and what the newest skew check found."""
+        return content + await asyncio.to_thread(self._skew.text)
 
     def _answer(self, route: str, body: Any) -> dict[str, Any]:
         answer = self._api.post(route, body.model_dump_json(exclude_none=True).encode())

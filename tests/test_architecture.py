@@ -21,6 +21,7 @@ KNOWN_BY = {
     "kafka": {"stream/kafka_client.py", "stream/kafka_log.py", "stream/kafka_member.py"},
     "feast": {"feature_repo/definitions.py", "feature_repo/repository.py"},
     "onnxruntime": {"models/onnx.py"},
+    "onnx": {"models/shap.py"},
     "river": {"models/online.py"},
     "bentoml": {"scoring/service.py", "models/registry.py"},
     "_bentoml_sdk": {"scoring/front_door.py"},

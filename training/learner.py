@@ -146,7 +146,7 @@ class DelayedLearner:
             event_id = decision.event_id
             vector = np.array([np.nan if v is None else v for v in decision.vector], dtype=np.float64)
             scores = {name: member.score for name, member in decision.scores.items()}
-            scores[ENSEMBLE] = decision.score
+            scores[ENSEMBLE] = decision.score - decision.score_added  # what the models said, not the rules
             arrival = self._counters.kept_decisions + 1
             at_us = micros(decision.event_timestamp)
             if not self._store.add_decision(event_id, arrival, at_us, decision.definition_hash, vector, scores):

@@ -20,6 +20,7 @@ from scoring.use_case import FRAUD
 from stream.played import Played
 from training.batch import SplitDays
 
+collect_ignore = ["schemathesis_hooks.py"]
 SOURCE = SimulatedSource(seed=11, days=40)
 
 
@@ -51,6 +52,16 @@ def stack(home: Path) -> Iterator[Stack]:
     with Stack(Settings({"home": home}, {})) as running:
         running.start_redis()
         yield running
+
+
+@pytest.fixture(scope="session")
+def service_url(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The real service over an own Redis, for tests that may share one and leave it running."""
+    copy = tmp_path_factory.mktemp("service") / "home"
+    shutil.copytree(trained_home, copy)
+    with Stack(Settings({"home": copy, "deadline": "1s"}, {})) as running:
+        running.start_redis()
+        yield running.start_service()
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from headrace.assembly import open_online_store, open_outbox
 from headrace.settings import Settings
 from headrace.stack import Stack
 from scoring.ledger import Ledger
-from scoring.policy import load_policy
+from scoring.policy_file import load_policy
 from scoring.rules import load_rules
 from scoring.scorer import Scorer
 from scoring.use_case import FRAUD

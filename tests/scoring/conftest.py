@@ -22,7 +22,7 @@ from models.onnx_export import export, to_float32
 from models.snapshot import OnlineSnapshot
 from scoring.ledger import Ledger
 from scoring.live_models import LiveModels
-from scoring.policy import load_policy
+from scoring.policy_file import load_policy
 from scoring.rules import load_rules
 from scoring.scorer import Scorer
 from scoring.use_case import FRAUD
@@ -119,11 +119,17 @@ def scorer(open_scorer: OpenScorer, redis_db: str) -> Scorer:
 
 
 @pytest.fixture(scope="session")
-def amount_model() -> OnnxModel:
-    """A real model that has learned one thing: amounts above 1000 are fraud."""
+def amount_artifact() -> bytes:
+    """The ONNX bytes of a real model that has learned one thing: amounts above 1000 are fraud."""
     rng = np.random.default_rng(0)
     X = np.where(rng.random((400, len(NAMES))) < 0.5, np.nan, rng.random((400, len(NAMES))))
     X[:, AMOUNT] = rng.uniform(0, 2000, 400)
     X = to_float32(X)
     trees = HistGradientBoostingClassifier(max_iter=20).fit(X, (X[:, AMOUNT] > 1000).astype(int))
-    return OnnxModel(export(trees, X).content, MANIFEST)
+    return export(trees, X).content
+
+
+@pytest.fixture(scope="session")
+def amount_model(amount_artifact: bytes) -> OnnxModel:
+    """That model, ready to score."""
+    return OnnxModel(amount_artifact, MANIFEST)

@@ -191,6 +191,21 @@ def test_an_event_and_a_label_are_accepted_once(door: Door) -> None:
         assert door.send("POST", path, body)[::2] == (202, {"event_id": "e1", "status": "repeated"})
 
 
+def test_one_id_for_two_events_is_a_conflict_and_not_a_repeat(door: Door) -> None:
+    door.send("POST", EVENTS, good())
+    spaced = msgspec.json.format(good())  # the same record, other bytes
+    assert door.send("POST", EVENTS, spaced)[2]["status"] == "repeated"
+    for path in (EVENTS, SCORE):
+        status, _, answer = door.send("POST", path, good(amount=21.0))
+        assert (status, answer["error"], answer["field"]) == (409, "conflict", "event_id")
+
+
+def test_an_event_that_was_scored_is_a_repeat_as_it_was_and_a_conflict_otherwise(door: Door) -> None:
+    door.send("POST", SCORE, good())
+    assert door.send("POST", EVENTS, good())[2]["status"] == "repeated"
+    assert door.send("POST", EVENTS, good(amount=21.0))[0] == 409
+
+
 @pytest.mark.parametrize("path", [SCORE, EVENTS])
 def test_a_full_outbox_says_when_to_come_again(open_scorer: OpenScorer, redis_db: str, path: str) -> None:
     door = Door(Api(open_scorer(redis_db, outbox_limit=1), 60_000, 50))

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from features.feature_set import EntityRef
-from scoring.ledger import Ledger
+from scoring.ledger import Ledger, is_of, marker_of
 from scoring.scorer import Scorer
 from scoring.use_case import FRAUD
 from stream.log import LogFull
-from stream.records import Label, Transaction
+from stream.records import Label, Transaction, encode
 from tests.scoring.conftest import T0, TTL_MS, OpenScorer, payment
 
 CARD_REF = EntityRef("card_id", "c")
@@ -41,7 +41,7 @@ def test_a_commit_is_in_the_log_at_each_entity_and_answered(ledger: Ledger) -> N
     assert logged(ledger) == 1
     for ref in FRAUD.features.refs(payment()):
         assert pending(ledger, ref) == ["e1"]
-    assert ledger.connection.one("GET", ledger.key("e1")) == b"answered"
+    assert ledger.connection.one("GET", ledger.key("e1")) == marker_of(payment())
     assert ledger.answer("e1") is None  # no decision was made
 
 
@@ -64,7 +64,7 @@ def test_a_full_outbox_refuses_and_writes_nothing(open_scorer: OpenScorer, redis
     with pytest.raises(LogFull, match=r"'e2' was not accepted: start a worker"):
         commit(ledger, payment("e2"))
     assert (everything(ledger), logged(ledger), pending(ledger)) == (before, 1, ["e1"])
-    assert commit(ledger, payment("e1")) == b"answered"  # what was taken is still answered
+    assert commit(ledger, payment("e1")) == marker_of(payment("e1"))  # what was taken is still answered
 
 
 def test_the_pending_limit_bounds_the_hash(open_scorer: OpenScorer, redis_db: str) -> None:
@@ -92,3 +92,14 @@ def test_hashes_and_answers_expire_and_the_first_event_sets_the_time(ledger: Led
     ledger.connection.one("PEXPIRE", key, 50_000)  # as a worker may have set it
     commit(ledger, payment("e2"))
     assert ledger.connection.one("PTTL", key) <= 50_000
+
+
+def test_a_marker_tells_a_repeat_from_another_record_under_the_same_id(scorer: Scorer) -> None:
+    kept = marker_of(payment())
+    assert len(kept) < 40
+    assert is_of(payment(), kept)
+    assert not is_of(payment(amount=21.0), kept)
+    assert is_of(payment(amount=21.0), b"answered")  # kept before there were digests
+    decision = scorer.score(payment(), 5000)
+    assert is_of(payment(), encode(decision))
+    assert not is_of(payment(amount=21.0), encode(decision))

@@ -12,12 +12,14 @@ import pytest
 from models.ensemble import Combined, Opinion, combine
 from models.online import OnlineLearner
 from models.registry import Registry
+from models.shap import NotExplainable
 from models.snapshot import ALIVE_EXPIRY_MS, OnlineSettings, alive_key
 from scoring.live_models import ModelFeed
 from scoring.scorer import Scorer
 from scoring.use_case import FRAUD
 from stream.connection import RedisConnection
 from stream.records import Transaction
+from tests.scoring.conftest import MANIFEST
 from training.publisher import RedisPublisher, model_key
 
 DAY_MS = 86_400_000
@@ -168,3 +170,35 @@ def test_a_decision_says_so_when_the_learner_has_been_silent_for_too_long(
     )
     feed.stop()
     assert ("online model" in decision.degraded) is degraded
+
+
+@pytest.fixture
+def champion(tmp_path: Path, amount_artifact: bytes) -> Registry:
+    registry = Registry(tmp_path)
+    registry.alias("fraud", "champion", registry.register(amount_artifact, MANIFEST))
+    return registry
+
+
+def test_a_new_champion_comes_with_what_finds_its_reasons(redis_db: str, champion: Registry) -> None:
+    feed = ModelFeed("fraud", FRAUD.features.definition_hash, champion, redis_db)
+    feed.refresh()
+    read = feed.current.read
+    assert read is not None
+    assert (read.manifest.version, read.unit) == ("v1", "log-odds")
+    feed.refresh()
+    assert feed.current.read is read
+    feed.stop()
+
+
+def test_a_champion_that_cannot_be_read_apart_still_scores(
+    redis_db: str, champion: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(name: str, version: str) -> None:
+        raise NotExplainable(f"{name} {version} has a step 'Sigmoid'")
+
+    monkeypatch.setattr(champion, "read", unknown)
+    feed = ModelFeed("fraud", FRAUD.features.definition_hash, champion, redis_db)
+    feed.refresh()
+    assert feed.current.batch is not None
+    assert feed.current.read is None
+    feed.stop()

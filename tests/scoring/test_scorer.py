@@ -123,7 +123,7 @@ def test_reasons_name_the_value_and_what_is_usual(scorer: Scorer, amount_model: 
     assert decision.outcome in ("review", "decline")
     (reason,) = decision.reasons
     assert (reason.feature, reason.value, reason.usual) == ("amount", 1500.0, 20.0)
-    assert reason.text == "the amount is 1,500; usual is 20"
+    assert reason.text == "the amount is 1,500.00 EUR, higher than usual for legit traffic: 20.00 EUR"
 
 
 def test_what_is_approved_needs_no_reasons(scorer: Scorer, amount_model: OnnxModel) -> None:
@@ -137,7 +137,26 @@ def test_reasons_that_cannot_be_found_do_not_fail_the_answer(scorer: Scorer, mon
     scorer.models = live(model)
     monkeypatch.delattr(Says, "score_many")
     decision = score(scorer)
-    assert (decision.outcome, decision.reasons, decision.degraded) == ("decline", [], ["reasons"])
+    assert (decision.outcome, decision.degraded) == ("decline", ["reasons"])
+    (reason,) = decision.reasons
+    assert (reason.feature, reason.value) == ("score", 0.9)
+
+
+def test_what_a_rule_alone_stopped_has_the_rules_reason(scorer: Scorer, amount_model: OnnxModel) -> None:
+    scorer.models = live(amount_model)
+    first = [score(scorer, f"e{number}", card_id=f"c{number}") for number in range(8)]
+    decision = score(scorer, "last", card_id="c9")
+    assert [one.outcome for one in first[:7]] == ["approve"] * 7
+    assert (decision.outcome, decision.rules, decision.propensity) == ("decline", ["device-of-many-cards"], 1.0)
+    assert [reason.text for reason in decision.reasons] == ["one device used many cards within a day"]
+
+
+def test_a_decision_says_what_each_outcome_was_expected_to_cost(scorer: Scorer) -> None:
+    scorer.models = live(Says(0.5))
+    decision = score(scorer, amount=5000.0)
+    assert (decision.segment, decision.outcome) == ("high amounts", "decline")
+    assert decision.expected_cost["approve"] == pytest.approx(0.5 * 5015.0)
+    assert decision.expected_cost["decline"] == pytest.approx(0.5 * 158.0)
 
 
 def test_one_set_of_models_makes_one_decision(scorer: Scorer) -> None:

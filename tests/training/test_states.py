@@ -16,7 +16,8 @@ from features.history import History
 from stream.played import Played
 from stream.records import Label, Transaction, from_micros, micros
 from tests.oracle import DAY, HOUR, T0_US, differences, payment, read
-from training.states import Every, arrivals, write_states
+from training.state_files import Every
+from training.states import arrivals, write_states
 
 PAYMENTS = [
     payment(number, T0_US + at_us, card_id=card, amount=amount)
