@@ -1,0 +1,242 @@
+"""What lies in deploy/ parses, and names only commands, settings and metrics that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml  # type: ignore[import-untyped]
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+import scoring.batch_door
+import scoring.policy_shared
+from headrace.cli import main
+from headrace.settings import SETTINGS, Settings
+from scoring.api import LATENCY_BUCKETS
+from scoring.skew_metrics import metrics_text
+from scoring.skew_report import FeatureSkew, SkewReport
+
+ROOT = Path(__file__).parent.parent.parent
+DEPLOY = ROOT / "deploy"
+MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+RULES = DEPLOY / "prometheus" / "rules.yaml"
+DASHBOARD = DEPLOY / "grafana" / "dashboard.json"
+IMAGE_USER = 1034
+"""BentoML's, in the images that it makes."""
+SOURCES = "/home/bentoml/bento/src"
+PODS = {"Deployment", "StatefulSet", "Job", "CronJob"}
+
+Document = dict[str, Any]
+
+
+def documents() -> list[Document]:
+    return [document for path in MANIFESTS for document in yaml.safe_load_all(path.read_text())]
+
+
+def pods() -> list[tuple[str, Document]]:
+    found = []
+    for document in documents():
+        if document["kind"] in PODS:
+            spec = document["spec"]
+            spec = spec["jobTemplate"]["spec"] if document["kind"] == "CronJob" else spec
+            found.append((document["metadata"]["name"], spec["template"]["spec"]))
+    return found
+
+
+def containers() -> list[tuple[str, Document]]:
+    return [(f"{name}/{one['name']}", one) for name, pod in pods() for one in pod["containers"]]
+
+
+def compose() -> dict[str, Document]:
+    services: dict[str, Document] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    return services
+
+
+def of_headrace(container: Document) -> bool:
+    return bool(container["image"] == "headrace")
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """What every container of our image runs."""
+    composed = [(name, one["command"]) for name, one in compose().items() if of_headrace(one) and name != "owner"]
+    return composed + [(name, one["args"]) for name, one in containers() if of_headrace(one)]
+
+
+def alerts() -> list[Document]:
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def panels() -> list[Document]:
+    return [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
+
+
+def expressions() -> list[str]:
+    return [rule["expr"] for rule in alerts()] + [target["expr"] for panel in panels() for target in panel["targets"]]
+
+
+def existing_metrics() -> set[str]:
+    """Every name of a sample in the service's /metrics: those of the process, and those of a skew report."""
+    assert scoring.batch_door and scoring.policy_shared  # imported for the metrics that they register
+    now = datetime(2026, 1, 31, tzinfo=UTC)
+    report = SkewReport("fraud", "h", 1.0, 2, 1, {"why": 1}, {"amount": FeatureSkew(1)}, [], now)
+    text = metrics_text({"fraud": report}, now.timestamp())
+    of_skew = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+    return of_skew | {name for name in REGISTRY._names_to_collectors if name.startswith("headrace_")}
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_every_manifest_has_a_kind_and_a_name(path: Path) -> None:
+    for document in yaml.safe_load_all(path.read_text()):
+        assert document["apiVersion"] and document["kind"] and document["metadata"]["name"]
+
+
+@pytest.mark.parametrize(("name", "words"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_exists_with_its_options(name: str, words: list[str]) -> None:
+    assert words[:3] == ["python", "-m", "headrace.cli"]
+    command: click.Command = main
+    rest = words[3:]
+    while isinstance(command, click.Group):
+        command = command.commands[rest.pop(0)]
+    command.make_context(name, [str(word) for word in rest])
+
+
+def test_every_process_of_the_stack_has_its_place_in_both() -> None:
+    wanted = [
+        "serve",
+        "worker",
+        "relay",
+        "learn",
+        "archive",
+        "review keep",
+        "features apply",
+        "features skew",
+        "doctor",
+    ]
+    composed = {" ".join(one["command"][3:]) for one in compose().values() if of_headrace(one)}
+    in_cluster = {" ".join(one["args"][3:]) for _, one in containers() if of_headrace(one)}
+    for place in (composed, in_cluster):
+        assert [one for one in wanted if not any(found.startswith(one) for found in place)] == []
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    known = {setting.variable for setting in SETTINGS}
+    for path in (path for path in DEPLOY.rglob("*") if path.is_file()):
+        # Comments may name a variable in order to warn of it; they exist too.
+        assert set(re.findall(r"\bHEADRACE_[A-Z_]+\b", path.read_text())) <= known, path
+
+
+def test_the_settings_can_be_read_and_keep_the_log_in_kafka() -> None:
+    config = next(one for one in documents() if one["kind"] == "ConfigMap")["data"]
+    for environ in (config, *(one["environment"] for one in compose().values() if of_headrace(one))):
+        found = Settings({}, environ)
+        assert (str(found.home), found.redis, found.kafka) == ("/headrace", "redis://redis:6379/0", "kafka:9092")
+
+
+def test_no_container_of_ours_needs_root_or_writes_to_its_image() -> None:
+    for name, pod in pods():
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        # HEADRACE_PORT would be that of a Service called headrace.
+        assert pod["enableServiceLinks"] is False, name
+    for name, one in containers():
+        security = one["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False, name
+        assert security["capabilities"] == {"drop": ["ALL"]}, name
+        if of_headrace(one):
+            assert security["readOnlyRootFilesystem"] is True, name
+            assert one["workingDir"] == SOURCES, name
+    assert {pod["securityContext"]["runAsUser"] for _, pod in pods() if of_headrace(pod["containers"][0])} == {
+        IMAGE_USER
+    }
+    for name, one in compose().items():
+        if of_headrace(one):
+            assert one["read_only"] and one["working_dir"] == SOURCES and one["cap_drop"] == ["ALL"], name
+            assert one["user"] == "1034:1034" or name == "owner"
+
+
+def test_every_container_has_limits() -> None:
+    for name, one in containers():
+        resources = one["resources"]
+        assert set(resources["limits"]) == set(resources["requests"]) == {"cpu", "memory"}, name
+    assert all("mem_limit" in one for one in compose().values())
+
+
+def test_every_volume_that_is_mounted_exists() -> None:
+    claims = {one["metadata"]["name"] for one in documents() if one["kind"] == "PersistentVolumeClaim"}
+    for name, pod in pods():
+        there = {volume["name"] for volume in pod["volumes"]} | {"data"}
+        assert {mount["name"] for one in pod["containers"] for mount in one["volumeMounts"]} <= there, name
+        asked = {
+            volume["persistentVolumeClaim"]["claimName"]
+            for volume in pod["volumes"]
+            if "persistentVolumeClaim" in volume
+        }
+        assert asked <= claims, name
+
+
+def test_the_service_starts_when_it_is_ready_and_stays_while_it_lives() -> None:
+    one = next(one for name, one in containers() if name == "headrace-scoring/scoring")
+    paths = [one[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
+    assert paths == ["/readyz", "/livez", "/livez"]
+
+
+def test_what_has_several_replicas_has_a_disruption_budget_of_the_same_pods() -> None:
+    budgets = [one["spec"]["selector"] for one in documents() if one["kind"] == "PodDisruptionBudget"]
+    several = [
+        one["spec"]["selector"] for one in documents() if one["kind"] == "Deployment" and one["spec"]["replicas"] > 1
+    ]
+    assert len(budgets) == 3
+    assert budgets == several
+
+
+def test_redis_appends_and_refuses_when_it_is_full() -> None:
+    in_cluster = next(one["args"] for name, one in containers() if name == "redis/redis")
+    for words in (compose()["redis"]["command"], in_cluster):
+        given = dict(zip(words[1::2], words[2::2], strict=True))
+        assert (given["--appendonly"], given["--maxmemory-policy"]) == ("yes", "noeviction")
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_every_metric_that_is_named_exists(expression: str) -> None:
+    recorded = {rule["record"] for rule in alerts() if "record" in rule}
+    named = set(re.findall(r"\bheadrace[a-z0-9_:]*", expression))
+    assert named
+    assert named <= existing_metrics() | recorded
+    assert expression.count("(") == expression.count(")")
+    buckets = {float(bound) for bound in re.findall(r'le="([0-9.]+)"', expression)}
+    assert buckets <= set(LATENCY_BUCKETS)
+
+
+def test_what_rules_say_is_missing_is_what_decisions_say_is_missing() -> None:
+    said = "".join(path.read_text() for path in (ROOT / "scoring").glob("*.py"))
+    for missing in missing_in(expressions()):
+        assert f'"{missing}"' in said
+
+
+def missing_in(every: list[str]) -> Iterator[str]:
+    for expression in every:
+        for alternatives in re.findall(r'missing=~?"([^"]+)"', expression):
+            yield from alternatives.split("|")
+
+
+def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
+    for rule in alerts():
+        if "alert" in rule:
+            assert rule["labels"]["severity"] in {"page", "ticket"}
+            assert rule["annotations"]["summary"] and rule["annotations"]["remedy"]
+    names = [rule.get("alert") or rule["record"] for rule in alerts()]
+    assert len(names) == len(set(names))
+
+
+def test_every_panel_has_a_number_a_place_and_words() -> None:
+    found = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({panel["id"] for panel in found}) == len(found)
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in found]
+    assert len(set(places)) == len(found)
+    assert all(panel["description"] and panel["targets"] for panel in panels())
