@@ -44,11 +44,10 @@ def read_features(store: RedisOnlineStore, rows: list[dict[str, Any]]) -> list[l
     answers = []
     for row in rows:
         entities = {entity: next(stored) for entity in FRAUD.entities}
-        values: list[float] = []
-        for view in FRAUD.views:
-            history = History.decode(view, entities[view.entity].states.get(view.name))
-            values += FRAUD.read_at(view.name, history, row["at_us"]).tolist()
-        answers.append(values)
+        histories = {
+            view.name: History.decode(view, entities[view.entity].states.get(view.name)) for view in FRAUD.views
+        }
+        answers.append(FRAUD.read_all_at(histories, row["at_us"]).tolist())
     return answers
 
 

@@ -64,6 +64,10 @@ class ViewRead:
     pending: list[bytes]
 
 
+def _time_of(rows: bytes, at: int) -> int:
+    return int.from_bytes(rows[at : at + 8], "little", signed=True)
+
+
 class FeatureSet:
     """The features of one type of record.
 
@@ -182,17 +186,32 @@ class FeatureSet:
         several events of that microsecond it is the one that arrived last. What Feast serves.
         """
         scan = self._scan(name)
-        current: bytes | None = None
-        if scan.view.source is self.source:
-            end = int(row_times(scan.view, history.rows).searchsorted(at_us, side="right")) * scan.view.row_size
-            newest = history.rows[:end][-scan.view.row_size :]
-            if newest and int.from_bytes(newest[:8], "little", signed=True) == at_us:
-                before = History(scan.view)
-                before.merged, before.members = history.merged, history.members
-                before.evicted_until_us = history.evicted_until_us
-                before.rows, current = history.rows[: end - scan.view.row_size], newest
-                history = before
-        return scan.read(history, at_us, current=current)[0]
+        out = np.empty(len(scan.names))
+        scan.read_views([self._as_scored(scan.view, history, at_us)], at_us, out)
+        return out
+
+    def read_all_at(self, histories: Mapping[str, History], at_us: int) -> NDArray[np.float64]:
+        """The stored features of all views in order, each as by `read_at`; a view without a history gives nulls."""
+        parts = [
+            self._as_scored(view, histories[view.name], at_us) if view.name in histories else None
+            for view in self.views
+        ]
+        out = np.empty(self._stored)
+        self._scan_all.read_views(parts, at_us, out)
+        return out
+
+    def _as_scored(self, view: View, history: History, at_us: int) -> Part:
+        rows, size = history.rows, view.row_size
+        if view.source is not self.source or not rows or _time_of(rows, len(rows) - size) < at_us:
+            return history, (), None
+        end = int(row_times(view, rows).searchsorted(at_us, side="right")) * size
+        if not end or _time_of(rows, end - size) != at_us:
+            return history, (), None
+        before = History(view)
+        before.merged, before.members = history.merged, history.members
+        before.evicted_until_us = history.evicted_until_us
+        before.rows = rows[: end - size]
+        return before, (), rows[end - size : end]
 
     def _scan(self, name: str) -> Scan:
         for scan in self._scans:

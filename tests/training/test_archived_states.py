@@ -353,5 +353,8 @@ def test_at_the_time_of_an_event_a_view_reads_as_the_event_was_scored() -> None:
     assert not differences(CARD.names, found, read(CARD, past[:1], T0_US, past[1]))
     reads = {"card": ViewRead(history, [])}
     assert len(FRAUD.vector(past[1], reads).values) == len(FRAUD.names)
+    whole = FRAUD.read_all_at({"card": history}, T0_US)
+    assert np.array_equal(whole[: len(CARD.names)], found, equal_nan=True)
+    assert np.isnan(whole[len(CARD.names) :]).all()
     later = FRAUD.read_at("card", history, T0_US + MINUTE)
     assert np.array_equal(later, FRAUD.read_view("card", history, T0_US + MINUTE), equal_nan=True)
