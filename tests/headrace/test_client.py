@@ -174,11 +174,11 @@ def test_retry_after_is_waited_for_where_the_time_allows(ask: Ask) -> None:
     ask(server, "score", PAYMENT, deadline_ms=3000)
     assert time.monotonic() - started >= 1.0
     started = time.monotonic()
-    server = Server((503, REFUSALS[503][1], {"retry-after": "1"}), GOOD)
+    server = Server((503, REFUSALS[503][1], {"retry-after": "60"}), GOOD)
     with pytest.raises(Unavailable) as caught:
         ask(server, "score", PAYMENT, deadline_ms=500)
-    assert caught.value.retry_after_s == 1.0
-    assert time.monotonic() - started < 0.9  # no use in waiting for what comes too late
+    assert caught.value.retry_after_s == 60.0
+    assert time.monotonic() - started < 20  # no use in waiting for what comes too late
 
 
 def test_pauses_grow_and_differ() -> None:
@@ -233,15 +233,15 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[str]:
 
 def silent(link: socket.socket) -> None:
     with link:
-        time.sleep(3)
+        time.sleep(60)
 
 
 def trickling(link: socket.socket) -> None:
     with link:
         link.recv(65536)
         try:
-            link.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
-            for _ in range(1000):
+            link.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 6000\r\n\r\n")
+            for _ in range(6000):
                 link.sendall(b" ")
                 time.sleep(0.01)
         except OSError:
@@ -254,7 +254,7 @@ def test_the_time_is_kept_whatever_the_server_does(ask: Ask, serve: Callable[[so
         started = time.monotonic()
         with pytest.raises(Unavailable, match="within 400 ms"):
             ask(url, "score", PAYMENT, deadline_ms=400)
-        assert 0.1 < time.monotonic() - started < 1.5  # the server would take 3 s and more; machines are busy
+        assert 0.1 < time.monotonic() - started < 20  # the server would take a minute; machines are busy
 
 
 def test_a_connection_is_used_again_and_a_closed_one_is_opened_anew() -> None:
