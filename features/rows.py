@@ -14,7 +14,6 @@ from features.view import View
 Cells = NDArray[np.float64]
 FIXED = 3
 PER_COLUMN = 6
-SHARES = 1024
 N, SUM, M2, MIN, MAX, LAST = range(PER_COLUMN)
 
 

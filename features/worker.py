@@ -99,10 +99,8 @@ class Folder:
         self.store = store
         self.log_name = log_name
         self._by_topic: dict[str, list[View]] = {}
-        self._entity_views: dict[str, list[View]] = {}
         for view in views:
             self._by_topic.setdefault(view.source.topic, []).append(view)
-            self._entity_views.setdefault(view.entity, []).append(view)
         self._primary = {topic: own[0] for topic, own in self._by_topic.items()}
         self.shared = frozenset(
             view.entity for own in self._by_topic.values() for view in own[1:] if view.entity != own[0].entity

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from models.onnx import OnnxModel
 from models.registry import ModelNotFound, Registry
 from models.shap import ShapModel
 from models.snapshot import ALIVE_EXPIRY_MS, InvalidWeights, OnlineSnapshot, OnlineWeights, alive_key
+from scoring.background import Background
 from stream.connection import RedisConnection, RedisError, RedisUnavailable
 
 REFRESH_INTERVAL_S = 0.5
@@ -51,19 +51,15 @@ class ModelFeed:
         self.problems: dict[str, str] = {}
         self._connection = RedisConnection(redis_url, timeout_ms=500)
         self._snapshot = b""
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="model-feed", daemon=True)
+        self._background = Background("model-feed", self.refresh, REFRESH_INTERVAL_S)
 
     def start(self) -> None:
         """Load what there is, then go on in the background."""
-        self.refresh()
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """End the background thread, if it was started, and close the connection."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=2)
+        self._background.stop()
         self._connection.close()
 
     def refresh(self) -> None:
@@ -71,10 +67,6 @@ class ModelFeed:
         batch, (online, confirmed_at_s) = self._batch(), self._online()
         read = self.current.read if batch is self.current.batch else self._read(batch)
         self.current = LiveModels(batch, online, confirmed_at_s, read)
-
-    def _run(self) -> None:
-        while not self._stop.wait(REFRESH_INTERVAL_S):
-            self.refresh()
 
     def _batch(self) -> OnnxModel | None:
         present = self.current.batch

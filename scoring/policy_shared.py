@@ -18,10 +18,11 @@ import math
 import secrets
 import time
 from collections.abc import Callable
-from threading import Event, Lock, Thread
+from threading import Lock
 
 from prometheus_client import Counter, Gauge
 
+from scoring.background import Background
 from scoring.policy import Policy
 from scoring.policy_budget import DAY_S, HOUR_S, minute_price
 from scoring.policy_costs import Analysts
@@ -126,8 +127,7 @@ class SharedBudget:
         self._free = 0.0
         self._let_throughs, self._let_used, self._let_recent, self._day = 0, 0, 0, 0
         self._ends_at_s = -math.inf
-        self._stop = Event()
-        self._thread = Thread(target=self._run, name="budget-feed", daemon=True)
+        self._background = Background("budget-feed", self.refresh, SETTLE_INTERVAL_S)
 
     @classmethod
     def of(cls, policy: Policy, connection: RedisConnection, use_case: str) -> SharedBudget:
@@ -173,14 +173,11 @@ class SharedBudget:
 
     def start(self) -> None:
         """Lease for the first time, then go on in the background."""
-        self.refresh()
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """End the background thread, if it was started, give everything back and close the connection."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=2)
+        self._background.stop()
         self._settle(closing=True)
         self._connection.close()
 
@@ -190,10 +187,6 @@ class SharedBudget:
         What was to be given back or leased while Redis did not answer is lost to all until its lease ends.
         """
         self._settle(closing=False)
-
-    def _run(self) -> None:
-        while not self._stop.wait(SETTLE_INTERVAL_S):
-            self.refresh()
 
     def _settle(self, closing: bool) -> None:
         with self._lock:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from features.feature_set import FeatureSet
+from scoring.background import Background
 from scoring.rule_book import Book
 from scoring.rule_log import RuleLog
 from scoring.rules import Fired, InvalidRule, Rule, RuleSet, check_rule
@@ -36,12 +36,10 @@ class RuleFeed:
         self.problems: dict[str, str] = {}
         self._rule_log = log
         self._clock = clock
-        self._interval_s = interval_s
         self._seen: int | None = None
         shipped, _ = compile_book(log.book, log.features, clock)
         self.current = RuleSet(shipped.rules, log.features, broken=UNREAD, clock=clock)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rule-feed", daemon=True)
+        self._background = Background("rule-feed", self.refresh, interval_s)
 
     def fired(self, record: Any, vector: list[float]) -> Fired:
         """What the present rules say of a record and its vector (null as NaN)."""
@@ -49,14 +47,11 @@ class RuleFeed:
 
     def start(self) -> None:
         """Read the book, then go on in the background."""
-        self.refresh()
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """End the background thread, if it was started, and close the connection."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=2)
+        self._background.stop()
         self._rule_log.connection.close()
 
     def refresh(self) -> None:
@@ -83,10 +78,6 @@ class RuleFeed:
         self.problems = problems
         for name, problem in problems.items():
             _log.warning("rule %r is not asked: %s", name, problem)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            self.refresh()
 
 
 def compile_book(book: Book, features: FeatureSet, clock: Callable[[], float]) -> tuple[RuleSet, dict[str, str]]:
