@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
 
-from features.fraud import FRAUD
+from features.aggregates import count
+from features.fraud import CARD, FRAUD, MERCHANT
 from features.online_store import MemoryOnlineStore, OnlineStore, Replacement, StoredEntity
 from features.pipeline import GROUP, work_once
+from features.view import View
 from features.worker import Folder
-from stream.log import LogFull, Message, Partition, lag
-from stream.records import DeadLetter, decode, encode
+from stream.log import Entry, LogFull, Message, Partition, lag
+from stream.records import DeadLetter, Transaction, decode, encode
 from stream.redis_log import RedisLog
+from tests.features.folding import (
+    Crash,
+    ListLog,
+    Raced,
+    Unreliable,
+    feature,
+    folder,
+    history,
+)
 from tests.oracle import DAY, T0_US, payment
 
 OLD = payment(1, T0_US)
 # A card and a merchant that have gone on for longer than any window, then something from the past.
 RECORDS = [payment(2, T0_US + 400 * DAY), OLD, payment(3, T0_US + 400 * DAY + 1)]
-
-
-class Crash(RuntimeError):
-    """The worker ends here."""
 
 
 class Dying:
@@ -146,3 +153,116 @@ def test_a_record_that_was_folded_and_has_aged_since_is_not_reported_when_it_com
     part = Partition("transactions", 0)
     for _ in range(2):
         assert folder.fold({part: log.read(part, 0, 10)}).dead == []
+
+
+def test_a_malformed_record_is_dead_lettered_and_the_partition_goes_on() -> None:
+    store = MemoryOnlineStore()
+    log = ListLog([b"{", b'{"type": "transaction", "event_id": ""}'])
+    partition = next(iter(log.all()))
+    good = payment(1, T0_US)
+    log.entries[partition].append(Entry(99, "c", encode(good)))
+    count = folder(store).fold(log.all())
+    assert count.folded == 1
+    assert feature(store, "card_count_1h", "c", T0_US) == 1
+    first, second = count.dead
+    assert (first.from_topic, first.partition, first.offset) == ("transactions", partition.number, 0)
+    assert first.payload == b"{"
+    assert "send one JSON object" in first.reason
+    assert "event_id" in second.reason
+
+
+def test_an_event_too_old_for_every_view_is_dead_lettered() -> None:
+    store = MemoryOnlineStore()
+    log = ListLog([payment(1, T0_US, device_id="d"), payment(2, T0_US - 60 * DAY, device_id="d")])
+    (letter,) = folder(store).fold(log.all()).dead
+    assert letter.reason.startswith("older than the longest window")
+    assert feature(store, "card_count_30d", "c", T0_US) == 1
+
+
+def test_an_event_too_old_for_some_views_counts_in_the_others() -> None:
+    # 20 days are too long ago for the device and the newest card, but not for the merchant.
+    records = [payment(1, T0_US, device_id="d"), payment(2, T0_US - 35 * DAY, device_id="d", card_id="c")]
+    store = MemoryOnlineStore()
+    assert folder(store).fold(ListLog(records).all()).dead == []
+    assert len(history(store, MERCHANT, "m").rows) == 2 * MERCHANT.row_size
+    assert len(history(store, CARD, "c").rows) == CARD.row_size
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_a_crash_at_any_write_loses_no_dead_letter(writes: int) -> None:
+    store = Unreliable()
+    log = ListLog([payment(1, T0_US, device_id="d"), payment(2, T0_US - 60 * DAY, device_id="d"), b"{"])
+    reported: list[DeadLetter] = []
+    store.writes_left = writes
+    try:
+        folder(store).fold(log.all(), reported.extend)
+    except Crash:
+        assert writes < 3
+    first = {letter.event_id for letter in reported}
+    store.writes_left = 1 << 30
+    folder(store).fold(log.all(), reported.extend)
+    assert len(first) == 2
+    assert {letter.event_id for letter in reported} == first
+
+
+def test_no_state_is_written_when_a_dead_letter_cannot_be_reported() -> None:
+    def refuse(letters: list[DeadLetter]) -> None:
+        raise Crash
+
+    store = MemoryOnlineStore()
+    log = ListLog([payment(1, T0_US), payment(2, T0_US - 60 * DAY)])
+    with pytest.raises(Crash):
+        folder(store).fold(log.all(), refuse)
+    assert store.read(FRAUD.refs(payment(1, T0_US))) == [StoredEntity(), StoredEntity()]
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_an_event_that_was_folded_is_no_dead_letter_when_it_comes_again_later(writes: int) -> None:
+    # It is older than all windows by then, and a crash may have left it in some states only.
+    store = Unreliable()
+    log = ListLog([payment(1, T0_US, device_id="d"), payment(2, T0_US + 60 * DAY, device_id="d")])
+    store.writes_left = writes
+    with suppress(Crash):
+        folder(store).fold(log.all())
+    store.writes_left = 1 << 30
+    assert folder(store).fold(log.all()).dead == []
+
+
+def test_an_event_that_counts_in_some_views_is_no_dead_letter_when_it_comes_again_after_a_crash() -> None:
+    store = Unreliable()
+    records = [payment(1, T0_US, device_id="d"), payment(2, T0_US - 35 * DAY, device_id="d", card_id="c")]
+    store.writes_left = 2
+    with pytest.raises(Crash):
+        folder(store).fold(ListLog(records).all())
+    store.writes_left = 1 << 30
+    assert folder(store).fold(ListLog(records).all()).dead == []
+
+
+def test_an_event_that_becomes_too_old_while_others_write_is_dead_lettered_once() -> None:
+    views = [
+        View(entity, entity=f"{entity}_id", source=Transaction, windows=("1h",), features=[count()])
+        for entity in ("card", "merchant", "device")
+    ]
+    store = Raced()
+
+    def rival() -> None:
+        later = ListLog([payment(9, T0_US + 60 * DAY, device_id="d")])
+        Folder(store, views, "other log").fold(later.all())
+
+    store.rivals = [rival]
+    reported: list[DeadLetter] = []
+    counted = Folder(store, views, "log").fold(ListLog([payment(1, T0_US, device_id="d")]).all(), reported.extend)
+    assert counted.conflicts == 3
+    assert len(reported) == 1
+    assert counted.dead == reported
+
+
+def test_a_record_without_the_primary_entity_is_dead_lettered() -> None:
+    store = MemoryOnlineStore()
+    views = [
+        View(entity, entity=f"{entity}_id", source=Transaction, windows=("1h",), features=[count()])
+        for entity in ("device", "card")
+    ]
+    counted = Folder(store, views, "log").fold(ListLog([payment(1, T0_US), payment(2, T0_US, device_id="d")]).all())
+    assert counted.folded == 1
+    assert "it has no device_id" in counted.dead[0].reason

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Any
 
@@ -14,75 +13,30 @@ from hypothesis import strategies as st
 from features.aggregates import count
 from features.feature_set import EntityRef
 from features.fraud import CARD, FRAUD, MERCHANT, MERCHANT_FRAUD
-from features.history import History
 from features.online_store import MemoryOnlineStore, OnlineStore, Replacement, StoredEntity
-from features.scan import Scan
 from features.view import View
 from features.worker import FoldCount, Folder, TooManyConflicts
-from stream.log import Entry, Partition, partition_of
-from stream.records import DeadLetter, Label, Record, Transaction, encode, from_micros, micros
+from stream.log import Entry, Partition
+from stream.records import Label, Transaction, from_micros, micros
+from tests.features.folding import (
+    SCANS,
+    Batch,
+    Crash,
+    ListLog,
+    Raced,
+    Unreliable,
+    feature,
+    folder,
+    history,
+    label,
+)
 from tests.oracle import DAY, HOUR, MINUTE, SECOND, T0_US, differences, payment, reachable, read
 
-Batch = dict[Partition, list[Entry]]
-PARTITIONS = 2
-SCANS = {view.name: Scan(view) for view in FRAUD.views}
 NOW_US = T0_US + 30 * DAY
-
-
-class ListLog:
-    """A log of two partitions for each topic, as lists."""
-
-    def __init__(self, records: Iterable[Record | bytes] = ()) -> None:
-        self.entries: Batch = {
-            Partition(topic, n): [] for topic in ("transactions", "labels") for n in range(PARTITIONS)
-        }
-        for record in records:
-            self.append(record)
-
-    def append(self, record: Record | bytes) -> None:
-        if isinstance(record, bytes):
-            key, value, topic = "?", record, "transactions"
-        else:
-            key, value, topic = record.key, encode(record), record.topic
-        entries = self.entries[Partition(topic, partition_of(key, PARTITIONS))]
-        # Offsets grow but need not be consecutive.
-        entries.append(Entry(3 * len(entries), key, value))
-
-    def all(self) -> Batch:
-        return self.poll({}, 1 << 30)
-
-    def poll(self, committed: dict[Partition, int], limit: int) -> Batch:
-        """The next entries of every partition."""
-        left = {
-            partition: [entry for entry in entries if entry.offset >= committed.get(partition, 0)][:limit]
-            for partition, entries in self.entries.items()
-        }
-        return {partition: entries for partition, entries in left.items() if entries}
 
 
 def commit(committed: dict[Partition, int], batch: Batch) -> None:
     committed |= {partition: entries[-1].offset + 1 for partition, entries in batch.items()}
-
-
-def folder(store: OnlineStore) -> Folder:
-    return Folder(store, FRAUD.views, "log")
-
-
-def label(number: int, verdict: Any = "fraud", **fields: Any) -> Label:
-    at = from_micros(T0_US + number * SECOND)
-    options: dict[str, Any] = {"event_timestamp": at, "labelled_at": at, "merchant_id": "m", "card_id": "c"}
-    return Label(event_id=f"e{number}", label=verdict, **options | fields)
-
-
-def history(store: OnlineStore, view: View, value: str) -> History:
-    (entity,) = store.read([EntityRef(view.entity, value)])
-    return History.decode(view, entity.states.get(view.name))
-
-
-def feature(store: OnlineStore, name: str, value: str, at_us: int) -> float:
-    view = next(view for view in FRAUD.views if name in view.names)
-    values, _ = SCANS[view.name].read(history(store, view, value), at_us)
-    return float(values[view.names.index(name)])
 
 
 def snapshot(store: OnlineStore, records: Iterable[Any]) -> dict[tuple[str, str], tuple[bytes, ...]]:
@@ -121,40 +75,6 @@ def traffic(draw: st.DrawFn) -> list[Any]:
     for which, after in copies:
         records.insert(min(len(records), which + after), records[which])
     return records
-
-
-class Crash(Exception):
-    pass
-
-
-class Unreliable(MemoryOnlineStore):
-    """A store whose client dies after some writes of single entities."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes_left = 1 << 30
-
-    def replace(self, replacements: Sequence[Replacement]) -> list[bool]:
-        done = []
-        for replacement in replacements:
-            if self.writes_left == 0:
-                raise Crash
-            self.writes_left -= 1
-            done += super().replace([replacement])
-        return done
-
-
-class Raced(MemoryOnlineStore):
-    """A store in which somebody else acts between a worker's read and its write."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rivals: list[Callable[[], Any]] = []
-
-    def replace(self, replacements: Sequence[Replacement]) -> list[bool]:
-        if self.rivals:
-            self.rivals.pop()()
-        return super().replace(replacements)
 
 
 def test_each_transaction_counts_once_for_its_card_merchant_and_device() -> None:
@@ -198,108 +118,6 @@ def test_out_of_order_and_in_order_give_the_same_features() -> None:
     assert snapshot(mixed, records) == snapshot(clean, records)
 
 
-def test_a_malformed_record_is_dead_lettered_and_the_partition_goes_on() -> None:
-    store = MemoryOnlineStore()
-    log = ListLog([b"{", b'{"type": "transaction", "event_id": ""}'])
-    partition = next(iter(log.all()))
-    good = payment(1, T0_US)
-    log.entries[partition].append(Entry(99, "c", encode(good)))
-    count = folder(store).fold(log.all())
-    assert count.folded == 1
-    assert feature(store, "card_count_1h", "c", T0_US) == 1
-    first, second = count.dead
-    assert (first.from_topic, first.partition, first.offset) == ("transactions", partition.number, 0)
-    assert first.payload == b"{"
-    assert "send one JSON object" in first.reason
-    assert "event_id" in second.reason
-
-
-def test_an_event_too_old_for_every_view_is_dead_lettered() -> None:
-    store = MemoryOnlineStore()
-    log = ListLog([payment(1, T0_US, device_id="d"), payment(2, T0_US - 60 * DAY, device_id="d")])
-    (letter,) = folder(store).fold(log.all()).dead
-    assert letter.reason.startswith("older than the longest window")
-    assert feature(store, "card_count_30d", "c", T0_US) == 1
-
-
-def test_an_event_too_old_for_some_views_counts_in_the_others() -> None:
-    # 20 days are too long ago for the device and the newest card, but not for the merchant.
-    records = [payment(1, T0_US, device_id="d"), payment(2, T0_US - 35 * DAY, device_id="d", card_id="c")]
-    store = MemoryOnlineStore()
-    assert folder(store).fold(ListLog(records).all()).dead == []
-    assert len(history(store, MERCHANT, "m").rows) == 2 * MERCHANT.row_size
-    assert len(history(store, CARD, "c").rows) == CARD.row_size
-
-
-@pytest.mark.parametrize("writes", range(4))
-def test_a_crash_at_any_write_loses_no_dead_letter(writes: int) -> None:
-    store = Unreliable()
-    log = ListLog([payment(1, T0_US, device_id="d"), payment(2, T0_US - 60 * DAY, device_id="d"), b"{"])
-    reported: list[DeadLetter] = []
-    store.writes_left = writes
-    try:
-        folder(store).fold(log.all(), reported.extend)
-    except Crash:
-        assert writes < 3
-    first = {letter.event_id for letter in reported}
-    store.writes_left = 1 << 30
-    folder(store).fold(log.all(), reported.extend)
-    assert len(first) == 2
-    assert {letter.event_id for letter in reported} == first
-
-
-def test_no_state_is_written_when_a_dead_letter_cannot_be_reported() -> None:
-    def refuse(letters: list[DeadLetter]) -> None:
-        raise Crash
-
-    store = MemoryOnlineStore()
-    log = ListLog([payment(1, T0_US), payment(2, T0_US - 60 * DAY)])
-    with pytest.raises(Crash):
-        folder(store).fold(log.all(), refuse)
-    assert store.read(FRAUD.refs(payment(1, T0_US))) == [StoredEntity(), StoredEntity()]
-
-
-@pytest.mark.parametrize("writes", range(4))
-def test_an_event_that_was_folded_is_no_dead_letter_when_it_comes_again_later(writes: int) -> None:
-    # It is older than all windows by then, and a crash may have left it in some states only.
-    store = Unreliable()
-    log = ListLog([payment(1, T0_US, device_id="d"), payment(2, T0_US + 60 * DAY, device_id="d")])
-    store.writes_left = writes
-    with suppress(Crash):
-        folder(store).fold(log.all())
-    store.writes_left = 1 << 30
-    assert folder(store).fold(log.all()).dead == []
-
-
-def test_an_event_that_counts_in_some_views_is_no_dead_letter_when_it_comes_again_after_a_crash() -> None:
-    store = Unreliable()
-    records = [payment(1, T0_US, device_id="d"), payment(2, T0_US - 35 * DAY, device_id="d", card_id="c")]
-    store.writes_left = 2
-    with pytest.raises(Crash):
-        folder(store).fold(ListLog(records).all())
-    store.writes_left = 1 << 30
-    assert folder(store).fold(ListLog(records).all()).dead == []
-
-
-def test_an_event_that_becomes_too_old_while_others_write_is_dead_lettered_once() -> None:
-    views = [
-        View(entity, entity=f"{entity}_id", source=Transaction, windows=("1h",), features=[count()])
-        for entity in ("card", "merchant", "device")
-    ]
-    store = Raced()
-
-    def rival() -> None:
-        later = ListLog([payment(9, T0_US + 60 * DAY, device_id="d")])
-        Folder(store, views, "other log").fold(later.all())
-
-    store.rivals = [rival]
-    reported: list[DeadLetter] = []
-    counted = Folder(store, views, "log").fold(ListLog([payment(1, T0_US, device_id="d")]).all(), reported.extend)
-    assert counted.conflicts == 3
-    assert len(reported) == 1
-    assert counted.dead == reported
-
-
 def test_two_record_types_may_have_the_same_primary_entity() -> None:
     views = [
         View(source.topic, entity="card_id", source=source, windows=("1h",), time=time, features=[count()])
@@ -310,17 +128,6 @@ def test_two_record_types_may_have_the_same_primary_entity() -> None:
     counted = Folder(store, views, "log").fold(log.all())
     assert (counted.folded, counted.repeated) == (2, 2)
     assert [len(history(store, view, "c").rows) for view in views] == [view.row_size for view in views]
-
-
-def test_a_record_without_the_primary_entity_is_dead_lettered() -> None:
-    store = MemoryOnlineStore()
-    views = [
-        View(entity, entity=f"{entity}_id", source=Transaction, windows=("1h",), features=[count()])
-        for entity in ("device", "card")
-    ]
-    counted = Folder(store, views, "log").fold(ListLog([payment(1, T0_US), payment(2, T0_US, device_id="d")]).all())
-    assert counted.folded == 1
-    assert "it has no device_id" in counted.dead[0].reason
 
 
 def test_the_first_view_of_a_topic_must_see_all_records() -> None:
