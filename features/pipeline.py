@@ -11,12 +11,14 @@ from threading import Event
 from features.collector import rare_collections
 from features.worker import FoldCount, Folder, TooManyConflicts
 from stream.connection import RedisError, RedisUnavailable
-from stream.log import Consumer, Log, LogFull, LogUnavailable, Message
+from stream.log import Consumer, Log, LogFull, LogUnavailable, Message, Trimmed
 from stream.records import encode
-from stream.redis_log import RedisLog
 
 GROUP = "worker"
 FIRST_PAUSE_S = 0.1
+LINGER_S = 0.02
+FULL_SHARE = 0.1
+"""A batch of this share of the limit is large: one busy partition alone may fill no more."""
 
 _RETRYABLE = (RedisUnavailable, RedisError, LogUnavailable, LogFull, TooManyConflicts)
 _log = logging.getLogger(__name__)
@@ -32,12 +34,16 @@ def work_forever(
     poll_timeout_ms: int = 500,
     pause_limit_s: float = 5.0,
     trim_every_s: float = 60.0,
+    linger_s: float = LINGER_S,
     on_batch: Callable[[FoldCount], None] = lambda count: None,
 ) -> None:
     """Fold what the log carries until `stop` is set; then leave the group within about one poll.
 
     A log or a store that fails for a while is waited for: the batch in hand comes again and its repeats are no-ops.
     Any number of workers may run; they share the partitions.
+
+    After a small batch it waits `linger_s`, so that the next is larger: a batch costs its records and as much again, and
+    scorers share Redis and the cores with it. They see what waits meanwhile as pending, so nothing is seen later.
     """
     pause_s = FIRST_PAUSE_S
     trim_at = time.monotonic() + trim_every_s
@@ -49,7 +55,9 @@ def work_forever(
                     if count.records:
                         pause_s = FIRST_PAUSE_S
                         on_batch(count)
-                    if isinstance(log, RedisLog) and time.monotonic() >= trim_at:
+                        if count.records < batch_limit * FULL_SHARE:
+                            stop.wait(linger_s)
+                    if isinstance(log, Trimmed) and time.monotonic() >= trim_at:
                         trim_at = time.monotonic() + trim_every_s
                         log.trim()
         except _RETRYABLE as error:

@@ -17,6 +17,7 @@ GROUP = "review"
 TOPIC = Decision.topic
 FORWARD_LIMIT = 1000
 FIRST_PAUSE_S = 0.1
+LINGER_S = 0.1
 
 _RETRYABLE = (LogUnavailable, LogFull, sqlite3.OperationalError)
 _log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def keep_forever(
     poll_limit: int = 1000,
     poll_timeout_ms: int = 500,
     pause_limit_s: float = 5.0,
+    linger_s: float = LINGER_S,
     on_cycle: Callable[[Cycle], None] = lambda cycle: None,
 ) -> None:
     """Keep the queue until `stop` is set; then leave the group within about one poll.
@@ -55,6 +57,8 @@ def keep_forever(
                     pause_s = FIRST_PAUSE_S
                     if cycle.entries or cycle.labels_sent:
                         on_cycle(cycle)
+                    if 0 < cycle.entries < poll_limit // 10:
+                        stop.wait(linger_s)  # the next batch is larger, and there are fewer of them
         except _RETRYABLE as error:
             # A new consumer, since this one may be past entries that were polled but not taken in.
             _log.warning("review: %s; trying again in %.1f s", error, pause_s)

@@ -15,6 +15,7 @@ from stream.log import Consumer, Entry, Log, LogUnavailable, Partition
 
 GROUP = "archiver"
 FIRST_PAUSE_S = 0.1
+LINGER_S = 0.25
 FLUSH_RECORDS = 50_000
 FLUSH_S = 300.0
 TIDY_EVERY_S = 3600.0
@@ -62,6 +63,11 @@ class Archiver:
             return self.flush()
         return Written()
 
+    @property
+    def waiting(self) -> int:
+        """Records polled that are not stored yet."""
+        return self._count
+
     def flush(self) -> Written:
         """Store all that waits, in this order.
 
@@ -92,6 +98,7 @@ def archive_forever(
     poll_limit: int = 5000,
     poll_timeout_ms: int = 500,
     pause_limit_s: float = 5.0,
+    linger_s: float = LINGER_S,
     on_flush: Callable[[Written], None] = lambda written: None,
 ) -> None:
     """Archive until `stop` is set; then store what waits and leave the group within about one poll.
@@ -111,10 +118,13 @@ def archive_forever(
                 with closing(log.consumer(GROUP, ARCHIVED)) as consumer:
                     archiver = Archiver(archive, log, consumer, flush_records, flush_s)
                     while not stop.is_set() and time.monotonic() < tidy_at:
+                        before = archiver.waiting
                         written = archiver.step(poll_limit, poll_timeout_ms)
                         if written.files:
                             on_flush(written)
                         pause_s = FIRST_PAUSE_S
+                        if archiver.waiting - before < poll_limit // 10:
+                            stop.wait(linger_s)  # the next poll brings more, and there are fewer of them
                     on_flush(archiver.flush())
             except _RETRYABLE as error:
                 # A new consumer, since this one is past entries that were polled but not stored.

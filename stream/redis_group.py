@@ -1,7 +1,7 @@
 """A member of a consumer group on Redis Streams: partitions are held by leases, offsets are fenced by them.
 
-Each poll is also the heartbeat, in the same round trip: one script a topic counts the live members, renews
-this member's leases, gives up what exceeds its fair share and takes what is free. Redis's clock decides.
+A poll is also the heartbeat, in the same round trip, where the last is `BLOCK_MS` ago: one script a topic counts the live
+members, renews this member's leases, gives up what exceeds its fair share and takes what is free. Redis's clock decides.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from secrets import token_hex
 
 from stream.connection import Command, RedisConnection, RedisError, RedisUnavailable, Reply
-from stream.log import Entry, LogUnavailable, Partition
+from stream.log import Admit, Entry, LogUnavailable, Partition, as_it_is
 from stream.redis_keys import entries_of, id_before, lease_key, members_key, offsets_key, stream_key
 
 # How soon a member that waits for entries sees a partition that another has handed over.
@@ -72,7 +72,13 @@ class RedisConsumer:
     """A `Consumer` on its own connection; one thread uses it. Made by `RedisLog.consumer`."""
 
     def __init__(
-        self, connection: RedisConnection, group: str, topics: Iterable[str], partitions: int, lease_ms: int
+        self,
+        connection: RedisConnection,
+        group: str,
+        topics: Iterable[str],
+        partitions: int,
+        lease_ms: int,
+        admit: Admit = as_it_is,
     ) -> None:
         self.member = token_hex(8)
         self._connection = connection
@@ -80,6 +86,7 @@ class RedisConsumer:
         self._topics = tuple(dict.fromkeys(topics))
         self._partitions = partitions
         self._lease_ms = lease_ms
+        self._admit = admit
         self._block_ms = min(BLOCK_MS, lease_ms // 4)
         self._positions: dict[Partition, int] = {}
         self._beaten_at = 0.0
@@ -138,28 +145,30 @@ class RedisConsumer:
         return [lease_key(self._group, topic, number) for number in range(self._partitions)]
 
     def _round(self, limit: int, block_ms: int) -> dict[Partition, list[Entry]]:
-        commands = [
-            self._beat.command(
-                [members_key(self._group, topic), offsets_key(self._group, topic), *self._leases(topic)],
-                [self.member, self._lease_ms],
-            )
-            for topic in self._topics
-        ]
+        # Between two beats the leases of the last one hold; the scripts would cost Redis more than the entries do.
+        asked_at = time.monotonic()
+        beats = not self._positions or (asked_at - self._beaten_at) * 1000 >= self._block_ms
+        commands = [self._beat_command(topic) for topic in self._topics] if beats else []
         asked = {stream_key(*part).encode(): part for part in self._positions}
         if asked:
             commands.append(self._read_command(limit, block_ms))
-        asked_at = time.monotonic()
         replies = self._call(commands, block_ms)
-        renewed = self._apply(replies[: len(self._topics)])
-        self._beaten_at = asked_at
+        renewed = set(self._positions)
+        if beats:
+            renewed = self._apply(replies[: len(self._topics)])
+            self._beaten_at = asked_at
         found: dict[Partition, list[Entry]] = {}
         for stream, rows in (replies[-1] if asked else None) or ():
             part = asked[stream]
             # A lease lost or taken anew in this very round: its position was another's, or is stale.
             if part in renewed:
-                found[part] = entries_of(rows)
+                found[part] = [self._admit(part.topic, entry) for entry in entries_of(rows)]
                 self._positions[part] = found[part][-1].offset + 1
         return found
+
+    def _beat_command(self, topic: str) -> Command:
+        keys = [members_key(self._group, topic), offsets_key(self._group, topic), *self._leases(topic)]
+        return self._beat.command(keys, [self.member, self._lease_ms])
 
     def _read_command(self, limit: int, block_ms: int) -> Command:
         count = max(1, -(-limit // len(self._positions)))

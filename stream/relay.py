@@ -9,11 +9,11 @@ from contextlib import closing
 from threading import Event
 from typing import NamedTuple
 
-from stream.log import Consumer, Log, LogFull, LogUnavailable, Message
-from stream.redis_log import RedisLog
+from stream.log import Consumer, Log, LogFull, LogUnavailable, Message, Trimmed
 
 GROUP = "relay"
 FIRST_PAUSE_S = 0.1
+LINGER_S = 0.005
 BATCH_LIMIT = 250
 """A crash repeats a batch; readers that remember the last 256 records of a key know each of its entries again."""
 
@@ -38,12 +38,13 @@ def relay(
     poll_timeout_ms: int = 500,
     pause_limit_s: float = 5.0,
     trim_every_s: float = 60.0,
+    linger_s: float = LINGER_S,
 ) -> RelayCounts:
     """Move entries of the topics from `source` to `sink` until `stop` is set; returns what it did.
 
     Several relays share the partitions. While either log fails it leaves the group, so that the batch in hand
     comes again, and tries anew after a pause that doubles up to `pause_limit_s`. An entry may arrive more than
-    once, never not at all. Every `trim_every_s` it trims a `RedisLog` source.
+    once, never not at all. Every `trim_every_s` it trims a source that needs it.
     """
     topics = tuple(topics)
     moved = failures = trimmed = 0
@@ -57,7 +58,9 @@ def relay(
                     moved += count
                     if count:
                         pause_s = FIRST_PAUSE_S
-                    if isinstance(source, RedisLog) and time.monotonic() >= trim_at:
+                        if count < batch_limit // 10:
+                            stop.wait(linger_s)  # the next batch is larger, and there are fewer of them
+                    if isinstance(source, Trimmed) and time.monotonic() >= trim_at:
                         trim_at = time.monotonic() + trim_every_s
                         trimmed += source.trim()
         except (LogUnavailable, LogFull) as error:

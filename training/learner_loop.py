@@ -25,6 +25,7 @@ from training.publisher import Publisher
 
 GROUP = "learner"
 TOPICS = (Label.topic, Decision.topic)
+LINGER_S = 0.1
 
 _RETRYABLE = (LogUnavailable, LogFull, StateMoved, sqlite3.OperationalError)
 _log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def learn_forever(
     report_interval_s: float = 10.0,
     heartbeat_interval_s: float = 2.0,
     retry_s: float = 1.0,
+    linger_s: float = LINGER_S,
 ) -> None:
     """Learn until `stop` is set; then leave the group within about one poll.
 
@@ -86,7 +88,8 @@ def learn_forever(
     disk or catches up with a long log sends none.
 
     A log, a disk or a Redis that fails for a while is waited for, with everything unread as it was. Run one learner for
-    one file; a second on the same file is noticed and both go on from what the file says.
+    one file; a second on the same file is noticed and both go on from what the file says. After a small batch it waits
+    `linger_s`: a transaction of its file costs the same for one record and for twenty.
     """
     weights = BoundedSending(lambda: publish.send_weights(learner.weights()), publish_interval_s)
     numbers = BoundedSending(lambda: publish.send_report(learner.report()), report_interval_s)
@@ -100,6 +103,8 @@ def learn_forever(
                     weights.offer(cycle.learned)
                     numbers.offer(cycle.entries > 0)
                     alive.offer(True)  # after the weights: fresh weights are there when it says that they are
+                    if 0 < cycle.entries < poll_limit // 10:
+                        stop.wait(linger_s)
         except _RETRYABLE as error:
             # A new consumer, since this one is past entries that were polled but not applied.
             _log.warning("the learner waits %g s and goes on from its file: %s", retry_s, error)
