@@ -63,7 +63,7 @@ class History:
         magic, layout, revision, checksum, sources, merged, rows, members, ids, evicted_us = _HEADER.unpack_from(state)
         if magic != MAGIC or layout != view.layout:
             return cls(view)
-        if crc32(state[HEAD_BYTES:]) != checksum:
+        if crc32(memoryview(state)[HEAD_BYTES:]) != checksum:
             raise CorruptState(f"a state of {view.name!r} fails its checksum; replay its history from the log")
         history = cls(view)
         history.revision = revision

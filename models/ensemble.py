@@ -7,7 +7,9 @@ Weights are fixed, not learned online: labels come for selected events, and stac
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from operator import mul
 from typing import NamedTuple
 
 import msgspec
@@ -33,7 +35,7 @@ class MemberWeight(msgspec.Struct, frozen=True, kw_only=True):
     stale_after_s: float = math.inf
 
 
-class EnsembleWeights(msgspec.Struct, frozen=True):
+class EnsembleWeights(msgspec.Struct, frozen=True, dict=True):
     """One version of the weights, by member's name."""
 
     version: str
@@ -46,6 +48,17 @@ class EnsembleWeights(msgspec.Struct, frozen=True):
                     f"member {name!r} has weight {member.weight:g} and cap {member.cap:g}; "
                     "a weight is above 0 and finite, a cap above 0 and at most 1"
                 )
+
+    def shares(self, names: tuple[str, ...]) -> tuple[float, ...]:
+        """How much each of these members counts when they alone are heard; the shares sum to 1."""
+        known = self._known.get(names)
+        if known is None:
+            known = self._known[names] = _shares([self.members[name] for name in names])
+        return known
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, ...], tuple[float, ...]]:
+        return {}  # bounded: as many as there are sets of members
 
 
 class Combined(NamedTuple):
@@ -76,7 +89,8 @@ def combine(opinions: Mapping[str, Opinion], weights: EnsembleWeights = FRAUD_WE
     >>> combine({"batch": Opinion(0.2), "feedback": Opinion(0.2), "online": Opinion(math.nan)})
     Combined(score=0.2, left_out={'online': 'not a probability'})
     """
-    heard: dict[str, tuple[MemberWeight, float]] = {}
+    heard: list[str] = []
+    said: list[float] = []
     left_out: dict[str, str] = {}
     for name, member in weights.members.items():
         opinion = opinions.get(name)
@@ -89,20 +103,22 @@ def combine(opinions: Mapping[str, Opinion], weights: EnsembleWeights = FRAUD_WE
         elif not 0.0 <= opinion.score <= 1.0:  # NaN too
             left_out[name] = "not a probability"
         else:
-            heard[name] = (member, opinion.score)
+            heard.append(name)
+            said.append(opinion.score)
     if not heard:
         return Combined(None, left_out)
-    shares = _shares({name: member for name, (member, _) in heard.items()})
-    score = sum(shares[name] * said for name, (_, said) in heard.items())
+    score = sum(map(mul, weights.shares(tuple(heard)), said))
     return Combined(min(max(score, 0.0), 1.0), left_out)
 
 
-def _shares(members: Mapping[str, MemberWeight]) -> dict[str, float]:
+def _shares(members: Sequence[MemberWeight]) -> tuple[float, ...]:
     """Shares that sum to 1: in proportion to the weights, with what a cap cuts off spread over the uncapped."""
-    total = sum(member.weight for member in members.values())
-    capped = {name: m.cap for name, m in members.items() if m.weight / total > m.cap}
-    free = sum(member.weight for name, member in members.items() if name not in capped)
+    total = sum(member.weight for member in members)
+    is_capped = [member.weight / total > member.cap for member in members]
+    free = sum(member.weight for member, capped in zip(members, is_capped, strict=True) if not capped)
     if not free:  # only capped members are left: any score is better than none
-        return {name: member.weight / total for name, member in members.items()}
-    left = 1.0 - sum(capped.values())
-    return {name: capped.get(name, left * member.weight / free) for name, member in members.items()}
+        return tuple(member.weight / total for member in members)
+    left = 1.0 - sum(member.cap for member, capped in zip(members, is_capped, strict=True) if capped)
+    return tuple(
+        member.cap if capped else left * member.weight / free for member, capped in zip(members, is_capped, strict=True)
+    )

@@ -36,13 +36,14 @@ class Ledger:
     redis.call('XADD', KEYS[2], '*', 'k', ARGV[1], 'v', ARGV[2])
     if ARGV[3] ~= '' then redis.call('XADD', KEYS[3], '*', 'k', ARGV[1], 'v', ARGV[3]) end
     redis.call('SET', KEYS[1], ARGV[3] ~= '' and ARGV[3] or ARGV[9], 'PX', ARGV[4])
-    local full = 0
+    local full, limit = 0, tonumber(ARGV[8])
     for i = 4, #KEYS do
-        if redis.call('HLEN', KEYS[i]) >= tonumber(ARGV[8]) then
+        local fields = redis.call('HLEN', KEYS[i])
+        if fields >= limit then
             full = full + 1
         else
             redis.call('HSET', KEYS[i], ARGV[5], ARGV[i + 6])
-            if redis.call('PTTL', KEYS[i]) < 0 then redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
+            if fields == 0 then redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
         end
     end
     return full

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+from urllib.parse import urlencode
 
 from stream.child import Child, ChildError, free_port
 from stream.connection import RedisConnection, RedisError, RedisUnavailable
@@ -22,6 +23,8 @@ from stream.connection import RedisConnection, RedisError, RedisUnavailable
 START_TIMEOUT_S = 30.0
 STOP_GRACE_S = 10.0
 PORT_ATTEMPTS = 5
+SOCKET_PATH_BYTES = 107
+"""What a Unix socket's path may have; in a deeper directory the port alone serves."""
 
 
 class EmbeddedRedis:
@@ -39,15 +42,18 @@ class EmbeddedRedis:
         self.directory = Path(directory).absolute()
         self.appendfsync = appendfsync
         self.port = port
+        socket = self.directory / "redis.sock"
+        self._socket = socket if len(str(socket).encode()) <= SOCKET_PATH_BYTES else None
         self._child: Child | None = None
         self._lock: IO[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Where it listens, database 0. Raises `RuntimeError` before the first `start`."""
+        """Where it listens, database 0, with the Unix socket for this machine's processes. Raises `RuntimeError` before the first `start`."""
         if self.port is None:
             raise RuntimeError("the embedded Redis has no port before its first start; call start()")
-        return f"redis://127.0.0.1:{self.port}/0"
+        socket = f"?{urlencode({'socket': str(self._socket)})}" if self._socket is not None else ""
+        return f"redis://127.0.0.1:{self.port}/0{socket}"
 
     @property
     def pid(self) -> int:
@@ -130,6 +136,8 @@ class EmbeddedRedis:
             "--dir",
             str(self.directory),
         ]
+        if self._socket is not None:
+            command += ["--unixsocket", str(self._socket), "--unixsocketperm", "700"]
         command += [
             "--save",
             "",

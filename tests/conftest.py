@@ -43,7 +43,7 @@ def redis_db(redis_url: str) -> str:
 @pytest.fixture
 def other_redis_db(redis_db: str) -> str:
     """A second empty database of the same server."""
-    return redis_db.removesuffix("/0") + "/1"
+    return redis_db.replace("/0", "/1", 1)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,16 @@
-"""Commands packed beforehand are the commands that hiredis packs."""
+"""Commands packed beforehand are the commands that hiredis packs; a server is asked by the shortest way."""
 
 from __future__ import annotations
+
+import socket
+from contextlib import closing
+from pathlib import Path
 
 import hiredis
 import pytest
 
 from stream.connection import Command, RedisConnection, Template
+from stream.embedded_redis import EmbeddedRedis
 
 
 @pytest.mark.parametrize("value", [b"", b"v", b"%d%b%%", b"\x00\r\n" * 1000])
@@ -30,3 +35,25 @@ def test_packed_commands_and_others_are_answered_in_order_and_lost_scripts_are_s
             commands: list[Command | bytes] = [packed.pack(b"a"), ("ECHO", "b"), scripts[0].command([], ["c"])]
             assert connection.call(commands) == [b"a1", b"b", b"c0"]
             connection.one("SCRIPT", "FLUSH")
+
+
+def test_a_server_of_this_machine_is_asked_through_its_socket_file(redis_server: EmbeddedRedis) -> None:
+    with RedisConnection(redis_server.url) as connection:
+        assert f"addr={redis_server.directory}/redis.sock" in _own_line(connection)
+
+
+def test_without_that_file_or_with_one_that_nobody_serves_the_address_is_asked(
+    redis_server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    abandoned = tmp_path / "abandoned.sock"
+    with closing(socket.socket(socket.AF_UNIX)) as left_behind:
+        left_behind.bind(str(abandoned))
+    for path in (tmp_path / "absent.sock", abandoned):
+        with RedisConnection(f"redis://127.0.0.1:{redis_server.port}/0?socket={path}") as connection:
+            assert "addr=127.0.0.1:" in _own_line(connection)
+
+
+def _own_line(connection: RedisConnection) -> str:
+    number = connection.one("CLIENT", "ID")
+    lines = connection.one("CLIENT", "LIST", "ID", number).decode().splitlines()
+    return str(lines[0])

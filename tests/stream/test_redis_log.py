@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -135,3 +136,25 @@ def test_lag_says_which_partitions_have_entries_left(log: RedisLog) -> None:
     assert lag(log, "worker", "transactions") == {PART: True}
     finish(log, "worker")
     assert lag(log, "worker", "transactions") == {PART: False}
+
+
+def test_a_member_that_polls_without_a_pause_beats_now_and_then_and_keeps_its_lease(redis_db: str) -> None:
+    with (
+        closing(RedisLog(redis_db, partitions=1, lease_ms=400)) as log,
+        closing(log.consumer("worker", ["transactions"])) as consumer,
+        closing(log.consumer("worker", ["transactions"])) as other,
+        RedisConnection(redis_db) as connection,
+    ):
+        consumer.poll(10, 0)
+        connection.one("CONFIG", "RESETSTAT")
+        polls, until = 0, time.monotonic() + 1.0
+        while time.monotonic() < until:
+            log.append(messages(1))
+            polls += len(consumer.poll(10, 100))
+            other.poll(10, 0)
+            assert consumer.assignment() == {PART}
+        stats = connection.one("INFO", "commandstats").decode()
+        beats = int(stats.split("cmdstat_evalsha:calls=")[1].split(",")[0])
+    # The other holds nothing and beats at each of its polls; this one every 100 ms.
+    assert polls > 40
+    assert beats < polls + 20
