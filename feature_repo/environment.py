@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from features.fraud import FEATURE_SETS
 
@@ -18,7 +18,8 @@ def environment(home: Path, redis_url: str) -> dict[str, str]:
     if parts.username:
         connection += f",username={unquote(parts.username)}"
     if parts.scheme == "rediss":
-        connection += ",ssl=true"
+        # The files for it are named in the URL as redis-py names them, which Feast hands them to.
+        connection += "".join([",ssl=true", *(f",{name}={path}" for name, path in parse_qsl(parts.query))])
     horizon_us = max(view.horizon_us for feature_set in FEATURE_SETS.values() for view in feature_set.views)
     return {
         "HEADRACE_FEAST_REGISTRY": str((home / "registry.db").resolve()),

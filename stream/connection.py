@@ -6,6 +6,7 @@ once and reads until every reply is in. One connection serves one thread.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import time
@@ -14,9 +15,11 @@ from hashlib import sha1
 from itertools import chain
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import hiredis
+
+from stream.tls import files_of, remedy_of, without_password
 
 Reply = Any
 Command = tuple[str | bytes | int | float, ...]
@@ -73,18 +76,25 @@ def _fixed(part: str | bytes | int) -> bytes:
 class RedisConnection:
     """One connection to one server, given as `redis[s]://[user:password@]host:port[/db]`.
 
+    With `rediss` the server's certificate is checked; the URL may carry files for that (`stream/tls.py`). With
+    `?socket=PATH` the server is asked through that Unix socket where this machine has it: a third less of a round trip.
     `timeout_ms` bounds a whole call, not each read. After a failure the next call connects anew.
     """
 
     def __init__(self, url: str, timeout_ms: float = 5000, connect_timeout_ms: float = 1000) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
-            raise ValueError(f"Redis URL {url!r} is not understood; use redis://host:port/db")
+        try:
+            address = (parts.hostname or "", parts.port or 6379)
+        except ValueError:
+            address = ("", 0)
+        if parts.scheme not in {"redis", "rediss"} or not address[0]:
+            raise ValueError(f"Redis URL {without_password(url)!r} is not understood; use redis://host:port/db")
         self.url = url
         self.timeout_ms = timeout_ms
         self.connect_timeout_ms = connect_timeout_ms
-        self._address = (parts.hostname, parts.port or 6379)
-        self._tls = parts.scheme == "rediss"
+        self._address = address
+        self._unix = dict(parse_qsl(parts.query)).get("socket", "")
+        self._tls = files_of(url).context() if parts.scheme == "rediss" else None
         self._greeting: list[Command] = []
         if parts.password:
             user = (unquote(parts.username),) if parts.username else ()
@@ -92,6 +102,7 @@ class RedisConnection:
         if parts.path.strip("/"):
             self._greeting.append(("SELECT", parts.path.strip("/")))
         self._socket: socket.socket | None = None
+        self._proven = False
         self._reader = hiredis.Reader()
         self._scripts: list[Script] = []
 
@@ -142,18 +153,29 @@ class RedisConnection:
         try:
             if self._socket is None:
                 self._connect(deadline)
-            return self._converse(commands, deadline)
+            replies = self._converse(commands, deadline)
+            self._proven = True
+            return replies
         except (OSError, hiredis.ProtocolError) as error:
             self.close()
             host, port = self._address
-            raise RedisUnavailable(f"Redis at {host}:{port} did not answer: {error}") from error
+            remedy = "" if self._proven else self._remedy(error)
+            reason = f"{error}; {remedy}" if remedy else str(error)
+            raise RedisUnavailable(f"Redis at {host}:{port} did not answer: {reason}") from error
+
+    def _remedy(self, error: Exception) -> str:
+        if self._tls is not None:
+            return remedy_of(error, "HEADRACE_REDIS")
+        # What a server that expects TLS says to plain text is none of Redis's protocol, if it says anything.
+        is_foreign = isinstance(error, hiredis.ProtocolError | ConnectionResetError)
+        return "if it speaks TLS there, write rediss:// in HEADRACE_REDIS" if is_foreign else ""
 
     def _connect(self, deadline: float) -> None:
+        self._proven = False
         left_s = max(0.001, min(self.connect_timeout_ms / 1000, deadline - time.monotonic()))
-        link = socket.create_connection(self._address, timeout=left_s)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls:
-            link = ssl.create_default_context().wrap_socket(link, server_hostname=self._address[0])
+        link = _opened(self._unix, self._address, left_s)
+        if self._tls is not None:
+            link = _secured(link, self._tls, self._address[0])
         self._socket = link
         self._reader = hiredis.Reader()
         if self._greeting:
@@ -186,3 +208,25 @@ class RedisConnection:
                 continue
             replies.append(RedisError(str(reply)) if isinstance(reply, error_type) else reply)
         return replies
+
+
+def _opened(unix: str, address: tuple[str, int], timeout_s: float) -> socket.socket:
+    if unix and os.path.exists(unix):
+        link = socket.socket(socket.AF_UNIX)
+        link.settimeout(timeout_s)
+        try:
+            link.connect(unix)
+            return link
+        except OSError:
+            link.close()  # left behind by a server that was killed: the address decides
+    link = socket.create_connection(address, timeout=timeout_s)
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return link
+
+
+def _secured(link: socket.socket, tls: ssl.SSLContext, host: str) -> socket.socket:
+    try:
+        return tls.wrap_socket(link, server_hostname=host)
+    except BaseException:
+        link.close()
+        raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,8 @@ from typing import Any, Literal
 
 import duckdb
 
+from stream.card_guard import CardGuard
+from stream.card_numbers import may_hold
 from stream.mapped_rows import CELLS, FIELDS, FIRST_US, LAST_US, select_fields
 from stream.mapping import Mapping
 from stream.played import Played
@@ -41,11 +44,20 @@ class PlayedRows(Iterator[Played]):
     The trap: CSV lines that do not split into their cells join the count only when the last row has been read.
     """
 
-    def __init__(self, table: Table, mapping: Mapping, sql: str, limit: int | None, skip_invalid: bool) -> None:
+    def __init__(
+        self,
+        table: Table,
+        mapping: Mapping,
+        sql: str,
+        limit: int | None,
+        skip_invalid: bool,
+        cards: CardGuard | None = None,
+    ) -> None:
         self.skipped = 0
         self.first_skipped: InvalidRow | None = None
         self._table = table
         self._mapping = mapping
+        self._cards = cards
         self._skip_invalid = skip_invalid
         self._left = limit
         self._rows = self._play(sql)
@@ -63,8 +75,13 @@ class PlayedRows(Iterator[Played]):
         self._rows.close()
 
     def _play(self, sql: str) -> Generator[Played]:
+        # Closed by name: an error that is kept keeps its frames, and with them the temporary files.
+        with closing(self._fetch(sql)) as fetched:
+            yield from self._played(self._without_card_numbers(fetched))
+
+    def _played(self, rows: Iterator[tuple[Any, ...]]) -> Iterator[Played]:
         delay = self._mapping.label_delay
-        for row in self._fetch(sql):
+        for row in rows:
             _, at_us, event_id, card, merchant, amount, currency, customer, device, lat, lon, fraud, checked, _ = row
             if checked:
                 transaction = Transaction(
@@ -87,7 +104,17 @@ class PlayedRows(Iterator[Played]):
                     continue
             yield Played(transaction, fraud, delay)
 
-    def _fetch(self, sql: str) -> Iterator[tuple[Any, ...]]:
+    def _without_card_numbers(self, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        for row in rows:
+            if self._cards is None or not may_hold(_joined(row)):
+                yield row
+                continue
+            try:
+                yield _tokenised(row, self._cards)
+            except InvalidRecord as error:
+                self._refuse(InvalidRow(self._table.path.name, row[0], error))
+
+    def _fetch(self, sql: str) -> Generator[tuple[Any, ...]]:
         with (
             TemporaryDirectory(prefix="headrace-") as spill,
             duckdb.connect(":memory:", config=_limits(spill)) as database,
@@ -123,6 +150,7 @@ def read_transactions(
     end: datetime | None = None,
     limit: int | None = None,
     on_invalid: Literal["raise", "skip"] = "raise",
+    cards: CardGuard | None = None,
 ) -> PlayedRows:
     """Play a Parquet or CSV file of transactions in time order; rows of one time keep the file's order.
 
@@ -138,6 +166,9 @@ def read_transactions(
         At most so many transactions.
     on_invalid
         "raise" an `InvalidRow` (an `InvalidRecord`) that names the row of the file, or "skip" and count it.
+    cards
+        What is done about card numbers in the ids: the same as where the events are served, or histories differ.
+        None looks for none.
 
     Raises `MappingError` at once where a mapped column is missing. The trap: the first row comes after the whole
     range has been sorted (about half a second for a million rows); memory stays bounded, what is larger is sorted
@@ -146,7 +177,17 @@ def read_transactions(
     skip = on_invalid == "skip"
     table = Table(path)
     sql = select_fields(table, mapping, start=start, end=end, limit=limit, skip_invalid=skip)
-    return PlayedRows(table, mapping, sql, limit, skip)
+    return PlayedRows(table, mapping, sql, limit, skip, cards)
+
+
+def _joined(row: tuple[Any, ...]) -> bytes:
+    return "\n".join([text for text in row if text.__class__ is str]).encode()
+
+
+def _tokenised(row: tuple[Any, ...], cards: CardGuard) -> tuple[Any, ...]:
+    return tuple(
+        cards.text(value, name) if isinstance(value, str) else value for name, value in zip(FIELDS, row, strict=True)
+    )
 
 
 def _judge(row: tuple[Any, ...], mapping: Mapping) -> Transaction:

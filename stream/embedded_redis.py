@@ -49,7 +49,10 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """Where it listens, database 0, with the Unix socket for this machine's processes. Raises `RuntimeError` before the first `start`."""
+        """Where it listens, database 0, with the Unix socket for this machine's processes.
+
+        Raises `RuntimeError` before the first `start`.
+        """
         if self.port is None:
             raise RuntimeError("the embedded Redis has no port before its first start; call start()")
         socket = f"?{urlencode({'socket': str(self._socket)})}" if self._socket is not None else ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from stream.log import LogUnavailable
+from stream.log import LogUnavailable, Partition
+from stream.tls import remedy_of
 
 with warnings.catch_warnings():
     # kafka-python reads its schemas in a way that Python 3.11 deprecates.
@@ -24,6 +26,8 @@ logging.getLogger("kafka").addHandler(logging.NullHandler())
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 CONTACT_TIMEOUT_S = 1.0
+PROTEST_TIMEOUT_S = 0.2
+"""How long a server that wants a certificate of ours is given to say so: by TLS 1.3 only after the handshake."""
 NEWEST = -1
 """What Kafka takes for the time of a partition's end."""
 
@@ -56,28 +60,38 @@ def addresses_of(bootstrap: str) -> list[tuple[str, int]]:
     return found
 
 
-def contact(bootstrap: str) -> None:
+def contact(bootstrap: str, tls: ssl.SSLContext | None = None) -> None:
     """Return if any of the addresses takes a connection, else raise `OSError`: at once where none is listened on.
 
-    Cheaper than a client, which would start a thread for each attempt and try until its timeout.
+    Cheaper than a client, which would start a thread for each attempt and try until its timeout; and with TLS it says
+    why there is no connection.
     """
     addresses = addresses_of(bootstrap)
     for address in addresses:
         try:
-            socket.create_connection(address, timeout=CONTACT_TIMEOUT_S).close()
+            with socket.create_connection(address, timeout=CONTACT_TIMEOUT_S) as link:
+                if tls is not None:
+                    _greet(link, address[0], tls)
             return
         except OSError:
             if address == addresses[-1]:
                 raise
 
 
-def answers(bootstrap: str) -> bool:
+def _greet(link: socket.socket, host: str, tls: ssl.SSLContext) -> None:
+    with tls.wrap_socket(link, server_hostname=host) as secured:
+        secured.settimeout(PROTEST_TIMEOUT_S)
+        try:
+            secured.recv(1)  # no broker speaks first
+        except TimeoutError:
+            return
+
+
+def answers(bootstrap: str, security: Mapping[str, Any] | None = None) -> bool:
     """Whether a broker at `bootstrap` knows its cluster by now; takes a second at most, and raises nothing."""
     try:
-        contact(bootstrap)
-        admin = open_client(
-            KafkaAdminClient, bootstrap_servers=[bootstrap], bootstrap_timeout_ms=1000, proxy_url="closing://"
-        )
+        contact(bootstrap, (security or {}).get("ssl_context"))
+        admin = _admin(bootstrap, 1000, security)
     except (KafkaError, OSError):
         return False
     try:
@@ -93,17 +107,18 @@ class GroupStanding(NamedTuple):
 
     members: int
     behind: int
+    behind_by_partition: Mapping[Partition, int] = {}
 
 
-def standings(bootstrap: str, groups: Iterable[str]) -> dict[str, GroupStanding]:
+def standings(
+    bootstrap: str, groups: Iterable[str], security: Mapping[str, Any] | None = None
+) -> dict[str, GroupStanding]:
     """Where these groups are; one that Kafka does not know has no members. Makes no topic and no group.
 
     A partition of which a group has committed nothing does not count as behind. Raises `LogUnavailable`.
     """
     with kafka_errors(bootstrap):
-        admin = open_client(
-            KafkaAdminClient, bootstrap_servers=[bootstrap], bootstrap_timeout_ms=5000, proxy_url="closing://"
-        )
+        admin = _admin(bootstrap, 5000, security)
         try:
             known = {group["group_id"] for group in admin.list_groups()}
             return {group: _standing(admin, group) if group in known else GroupStanding(0, 0) for group in groups}
@@ -111,11 +126,17 @@ def standings(bootstrap: str, groups: Iterable[str]) -> dict[str, GroupStanding]
             admin.close()
 
 
+def _admin(bootstrap: str, timeout_ms: int, security: Mapping[str, Any] | None) -> Any:
+    given = {"bootstrap_servers": bootstrap.split(","), "bootstrap_timeout_ms": timeout_ms, "proxy_url": "closing://"}
+    return open_client(KafkaAdminClient, **given, **(security or {}))
+
+
 def _standing(admin: Any, group: str) -> GroupStanding:
     members = len(admin.describe_groups([group])[group]["members"])
     committed = {place: max(0, int(one.offset)) for place, one in admin.list_group_offsets(group)[group].items()}
     ends = admin.list_partition_offsets(dict.fromkeys(committed, NEWEST)) if committed else {}
-    return GroupStanding(members, sum(max(0, int(ends[place].offset) - offset) for place, offset in committed.items()))
+    behind = {Partition(*place): max(0, int(ends[place].offset) - offset) for place, offset in committed.items()}
+    return GroupStanding(members, sum(behind.values()), behind)
 
 
 def open_client(kind: Callable[..., Any], *arguments: str, **settings: Any) -> Any:
@@ -135,9 +156,11 @@ def open_client(kind: Callable[..., Any], *arguments: str, **settings: Any) -> A
 
 
 @contextmanager
-def kafka_errors(bootstrap: str) -> Iterator[None]:
-    """Raise kafka-python's errors as `LogUnavailable`."""
+def kafka_errors(bootstrap: str, usual_remedy: str = "") -> Iterator[None]:
+    """Raise kafka-python's errors as `LogUnavailable`, with what helps: of TLS, or what usually does."""
     try:
         yield
     except (KafkaError, OSError) as error:
-        raise LogUnavailable(f"Kafka at {bootstrap} did not answer: {error}") from error
+        remedy = remedy_of(error, "HEADRACE_KAFKA") or usual_remedy
+        reason = f"{error}; {remedy}" if remedy else str(error)
+        raise LogUnavailable(f"Kafka at {bootstrap} did not answer: {reason}") from error

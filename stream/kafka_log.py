@@ -11,7 +11,8 @@ from typing import Any
 
 from stream.kafka_client import addresses_of, contact, kafka_errors, open_client
 from stream.kafka_member import KafkaMember, entry_of
-from stream.log import Entry, LogUnavailable, Message, Partition, partition_of
+from stream.kafka_security import remedy_of
+from stream.log import Admit, Entry, LogUnavailable, Message, Partition, as_it_is, partition_of
 
 with warnings.catch_warnings():
     # kafka-python reads its schemas in a way that Python 3.11 deprecates.
@@ -39,8 +40,9 @@ class KafkaLog:
     A missing topic is made with `partitions` partitions and the cluster's own replication; an existing one keeps
     its own number. `session_timeout_ms` is how long a crashed member keeps its partitions (the cluster's
     least is 6000 unless set lower there), `max_poll_interval_ms` how long one that hangs does. `timeout_ms` bounds
-    every other wait. `security` holds kafka-python's own settings, such as `security_protocol`, `ssl_cafile`,
-    `sasl_mechanism`, `sasl_plain_username`. One thread at a time, except for `append`.
+    every other wait. `security` holds kafka-python's own settings, such as `security_protocol`, `ssl_context`,
+    `sasl_mechanism`, `sasl_plain_username` (`KafkaSecurity.options`). `admit` sees every entry before its readers do.
+    One thread at a time, except for `append`.
     """
 
     def __init__(
@@ -51,7 +53,8 @@ class KafkaLog:
         session_timeout_ms: int = 6000,
         max_poll_interval_ms: int = 15_000,
         timeout_ms: int = 10_000,
-        security: Mapping[str, str] | None = None,
+        security: Mapping[str, Any] | None = None,
+        admit: Admit = as_it_is,
     ) -> None:
         addresses_of(bootstrap)
         self.bootstrap = bootstrap
@@ -59,6 +62,7 @@ class KafkaLog:
         self.max_poll_interval_ms = max_poll_interval_ms
         self.timeout_ms = timeout_ms
         self._new_topic_partitions = partitions
+        self._admit = admit
         self._settings: dict[str, Any] = {
             "bootstrap_servers": bootstrap.split(","),
             "bootstrap_timeout_ms": timeout_ms,
@@ -73,7 +77,8 @@ class KafkaLog:
         self._producer: Any = None
         self._reader: Any = None
         with kafka_errors(bootstrap):
-            contact(bootstrap)
+            contact(bootstrap, (security or {}).get("ssl_context"))
+        with kafka_errors(bootstrap, remedy_of(security or {})):
             first = {"bootstrap_timeout_ms": min(timeout_ms, CONNECT_TIMEOUT_MS)}
             self._admin: Any = open_client(KafkaAdminClient, **{**self._settings, **first})
         try:
@@ -131,7 +136,7 @@ class KafkaLog:
             reader.seek(place, max(start, oldest))
             while len(found) < limit and reader.position(place) < end:
                 polled = reader.poll(timeout_ms=READ_POLL_MS, max_records=limit - len(found))
-                found += [entry_of(record) for record in polled.get(place, ())]
+                found += [self._admit(place.topic, entry_of(record)) for record in polled.get(place, ())]
         return found
 
     def end(self, partition: Partition) -> int:
@@ -179,7 +184,7 @@ class KafkaLog:
             # A join with metadata still missing is followed by another at once.
             for topic in topics:
                 consumer.partitions_for_topic(topic)
-        return KafkaMember(consumer, self.bootstrap, topics, self.max_poll_interval_ms, self.timeout_ms)
+        return KafkaMember(consumer, self.bootstrap, topics, self.max_poll_interval_ms, self.timeout_ms, self._admit)
 
     def close(self) -> None:
         """Release connections; does not wait for a server that is gone."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from stream.kafka_client import kafka_errors
-from stream.log import Entry, Partition
+from stream.log import Admit, Entry, Partition, as_it_is
 
 with warnings.catch_warnings():
     # kafka-python reads its schemas in a way that Python 3.11 deprecates.
@@ -32,12 +32,19 @@ class KafkaMember:
     """A `Consumer` of a Kafka group; one thread uses it. Made by `KafkaLog.consumer`."""
 
     def __init__(
-        self, consumer: Any, bootstrap: str, topics: tuple[str, ...], rebalance_ms: int, timeout_ms: int
+        self,
+        consumer: Any,
+        bootstrap: str,
+        topics: tuple[str, ...],
+        rebalance_ms: int,
+        timeout_ms: int,
+        admit: Admit = as_it_is,
     ) -> None:
         self._consumer = consumer
         self._bootstrap = bootstrap
         self._topics = topics
         self._rebalance_ms = rebalance_ms
+        self._admit = admit
         self._timeout_ms = timeout_ms
         self._stable_at = time.monotonic()
         # Where this member's hold on each partition began; a commit below it is from an earlier hold.
@@ -48,7 +55,10 @@ class KafkaMember:
         with kafka_errors(self._bootstrap):
             polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=limit)
             self._mend()
-        found = {Partition(*place): [entry_of(record) for record in records] for place, records in polled.items()}
+        found = {
+            Partition(*place): [self._admit(place.topic, entry_of(record)) for record in records]
+            for place, records in polled.items()
+        }
         held = self.assignment()
         self._floors = {part: floor for part, floor in self._floors.items() if part in held}
         for part, entries in found.items():

@@ -81,11 +81,16 @@ num.io.threads=2
 
 
 class KafkaNode:
-    """One node on 127.0.0.1 whose records lie in `directory`; they and the address stay over a `restart`."""
+    """One node on 127.0.0.1 whose records lie in `directory`; they and the address stay over a `restart`.
 
-    def __init__(self, directory: Path | str, port: int | None = None) -> None:
+    `more_properties` is added to its configuration, in which the last line of a name counts, with the same places to
+    fill as `PROPERTIES`.
+    """
+
+    def __init__(self, directory: Path | str, port: int | None = None, more_properties: str = "") -> None:
         self.directory = Path(directory).absolute()
         self.port = port or free_port()
+        self._properties = PROPERTIES + more_properties
         self._controller_port = free_port()
         self._child: Child | None = None
 
@@ -106,7 +111,7 @@ class KafkaNode:
         self.directory.mkdir(parents=True, exist_ok=True)
         settings = self.directory / "server.properties"
         settings.write_text(
-            PROPERTIES.format(port=self.port, controller_port=self._controller_port, directory=self.directory)
+            self._properties.format(port=self.port, controller_port=self._controller_port, directory=self.directory)
         )
         if not (self.directory / "log" / "meta.properties").exists():
             # Its first letter from zero bits: one that began with a dash would be taken for an option.

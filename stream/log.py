@@ -6,8 +6,8 @@ one contract suite (`tests/contracts/test_log.py`): `RedisLog` on one machine an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 from zlib import crc32
 
 import msgspec
@@ -47,6 +47,15 @@ class Message(NamedTuple):
 def partition_of(key: str, partitions: int) -> int:
     """Which of a topic's partitions a key belongs to: the same for both logs and for every process."""
     return crc32(key.encode()) % partitions
+
+
+Admit = Callable[[str, Entry], Entry]
+"""What a topic's entry is to its readers: a log calls it with each entry that it gives out."""
+
+
+def as_it_is(topic: str, entry: Entry) -> Entry:
+    """Every entry as the log has it."""
+    return entry
 
 
 class Consumer(Protocol):
@@ -102,6 +111,14 @@ class Log(Protocol):
 
     def close(self) -> None:
         """Release connections; entries already appended stay."""
+
+
+@runtime_checkable
+class Trimmed(Protocol):
+    """A log that somebody has to trim: `RedisLog`."""
+
+    def trim(self) -> int:
+        """Delete old entries that every group has read; how many."""
 
 
 def source_id(log_name: str, partition: Partition) -> int:

@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from stream.card_numbers import mask
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -141,7 +143,9 @@ class Decision(_Record, frozen=True, kw_only=True, tag="decision"):
     `latency_us` is microseconds by stage.
 
     `segment` names whose numbers the policy used, `expected_cost` what each outcome was expected to cost by them, in
-    the policy's currency and without the price of analysts' time.
+    the policy's currency and without the price of analysts' time. `review_free` is what the budget of analysts' time
+    said when it was asked for a review, `draw_free` what that of let-throughs did (None: it was not asked): with these two
+    the outcome can be recomputed.
 
     `rules` fired, `snoozed_rules` would have but for a snooze, `shadow_rules` would have if they were live; `tags` is
     what rules attached, `score_added` what they added to the score (it is in `score`; the models' own is the
@@ -172,6 +176,8 @@ class Decision(_Record, frozen=True, kw_only=True, tag="decision"):
     rules_version: int = 0
     segment: str = "default"
     expected_cost: dict[str, float] = {}
+    review_free: bool | None = None
+    draw_free: bool | None = None
 
     @property
     def key(self) -> str:
@@ -208,13 +214,13 @@ _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
 class InvalidRecord(ValueError):
-    """A record was refused. A retry with the same bytes cannot help."""
+    """A record was refused. A retry with the same bytes cannot help. What it quotes has no card number."""
 
     def __init__(self, field: str, value: object, remedy: str) -> None:
-        self.field = field
+        self.field = mask(field)
         self.value = _shorten(value)
-        self.remedy = remedy
-        super().__init__(f"field {field!r} has {self.value}: {remedy}")
+        self.remedy = mask(remedy)
+        super().__init__(f"field {self.field!r} has {self.value}: {self.remedy}")
 
 
 def micros(moment: datetime) -> int:
@@ -326,6 +332,6 @@ def _value_at(content: object, path: str) -> object:
 
 
 def _shorten(value: object, limit: int = 80) -> str:
-    text = value if value == "(missing)" else repr(value)
-    assert isinstance(text, str)
+    # Masked before it is cut: half a card number would not be known for one.
+    text = "(missing)" if value == "(missing)" else mask(repr(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,7 +1,8 @@
 """A member of a consumer group on Redis Streams: partitions are held by leases, offsets are fenced by them.
 
-A poll is also the heartbeat, in the same round trip, where the last is `BLOCK_MS` ago: one script a topic counts the live
-members, renews this member's leases, gives up what exceeds its fair share and takes what is free. Redis's clock decides.
+A poll is also the heartbeat, in the same round trip, where the last is `BLOCK_MS` ago: one script a topic counts the
+live members, renews this member's leases, gives up what exceeds its fair share and takes what is free. Redis's clock
+decides.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from stream.connection import Command, RedisConnection, RedisError, RedisUnavailable
-from stream.log import Entry, LogFull, LogUnavailable, Message, Partition, partition_of
+from stream.log import Admit, Entry, LogFull, LogUnavailable, Message, Partition, as_it_is, partition_of
 from stream.redis_group import RedisConsumer, call
 from stream.redis_keys import (
     SEQUENCE_BITS,
@@ -23,6 +23,7 @@ from stream.redis_keys import (
     stream_id,
     stream_key,
 )
+from stream.tls import without_password
 
 __all__ = ["RedisLog", "offset_of", "stream_id", "stream_key"]
 
@@ -37,7 +38,8 @@ class RedisLog:
 
     `retention_ms` is how long entries stay that every group has committed; `outbox_limit` is how many entries
     a partition may hold before `append` is refused; `lease_ms` is how long a crashed member keeps its
-    partitions. Trap: all who use a server must agree on `partitions`; `consumer` checks that.
+    partitions; `admit` sees every entry before its readers do. Trap: all who use a server must agree on `partitions`;
+    `consumer` checks that.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class RedisLog:
         outbox_limit: int = 1_000_000,
         lease_ms: int = 10_000,
         timeout_ms: float = 5000,
+        admit: Admit = as_it_is,
     ) -> None:
         if lease_ms < MIN_LEASE_MS:
             raise ValueError(
@@ -60,6 +63,7 @@ class RedisLog:
         self.outbox_limit = outbox_limit
         self.lease_ms = lease_ms
         self._partitions = partitions
+        self._admit = admit
         self._timeout_ms = timeout_ms
         self._connection = RedisConnection(url, timeout_ms)
         self._turn = Lock()
@@ -87,7 +91,8 @@ class RedisLog:
 
     def read(self, partition: Partition, start: int, limit: int) -> list[Entry]:
         """Up to `limit` entries from offset `start` on."""
-        return entries_of(self._call([("XRANGE", stream_key(*partition), stream_id(start), "+", "COUNT", limit)])[0])
+        rows = self._call([("XRANGE", stream_key(*partition), stream_id(start), "+", "COUNT", limit)])[0]
+        return [self._admit(partition.topic, entry) for entry in entries_of(rows)]
 
     def end(self, partition: Partition) -> int:
         """The offset after the newest entry, also if that has been trimmed; 0 if there never was one."""
@@ -118,11 +123,11 @@ class RedisLog:
         found = int(self._call(join)[1])
         if found != self._partitions:
             raise ValueError(
-                f"the log at {self.url} has {found} partitions a topic, not {self._partitions}; set "
+                f"the log at {without_password(self.url)} has {found} partitions a topic, not {self._partitions}; set "
                 f"partitions to {found}, or let every group finish, then delete the key log:partitions"
             )
         connection = RedisConnection(self.url, self._timeout_ms)
-        return RedisConsumer(connection, group, topics, self._partitions, self.lease_ms)
+        return RedisConsumer(connection, group, topics, self._partitions, self.lease_ms, self._admit)
 
     def trim(self, limit: int = TRIM_LIMIT) -> int:
         """Delete what is older than `retention_ms` and committed by every group of its topic; answer how many.

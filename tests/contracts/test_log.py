@@ -291,3 +291,30 @@ def test_a_server_that_is_not_there_raises_log_unavailable(opening: Callable[[st
         closing(opening(f"redis://{address}/0" if opening is open_redis else address)) as log,
     ):
         log.append(messages(topic, 1))
+
+
+@pytest.fixture(params=LOGS)
+def shouting(request: pytest.FixtureRequest) -> Iterator[Log]:
+    """A log whose readers see the entries of every topic in capitals."""
+
+    def admit(topic: str, entry: Entry) -> Entry:
+        return Entry(entry.offset, f"{topic}/{entry.key}", entry.value.upper())
+
+    if request.param == "redis":
+        opened: Log = RedisLog(request.getfixturevalue("redis_db"), PARTITIONS, lease_ms=800, admit=admit)
+    else:
+        opened = KafkaLog(request.getfixturevalue("kafka_node").bootstrap, PARTITIONS, admit=admit)
+    with closing(opened):
+        yield opened
+
+
+def test_every_reader_sees_an_entry_as_it_was_admitted(shouting: Log, topic: str) -> None:
+    shouting.append([Message(topic, "k", b"a"), Message(topic, "k", b"b")])
+    part = Partition(topic, partition_of("k", PARTITIONS))
+    wanted = [(f"{topic}/k", b"A"), (f"{topic}/k", b"B")]
+    assert [(entry.key, entry.value) for entry in shouting.read(part, 0, 10)] == wanted
+    with closing(shouting.consumer(f"group-{topic}", [topic])) as consumer:
+        polled = gather([consumer], 2)[0][part]
+        assert [(entry.key, entry.value) for entry in polled] == wanted
+        consumer.commit({part: polled[-1].offset + 1})
+    assert shouting.committed(f"group-{topic}", part) == polled[-1].offset + 1

@@ -81,9 +81,10 @@ def test_states_are_computed_for_each_event_of_a_span(tmp_path: Path) -> None:
     ]
 
 
-def test_the_environment_is_printed_for_a_shell(tmp_path: Path) -> None:
+def test_the_environment_is_printed_for_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "my home"
-    lines = headrace("features", "env", "--home", str(home), "--redis", "rediss://me:it%27s@store:7000/2")
+    monkeypatch.setenv("HEADRACE_REDIS", "rediss://me:it%27s@store:7000/2")
+    lines = headrace("features", "env", "--home", str(home))
     script = f'{lines}printf "%s\\n" "$HEADRACE_FEAST_REGISTRY" "$HEADRACE_FEAST_REDIS"'
     said = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True).stdout
     connection = "store:7000,db=2,password=it's,username=me,ssl=true"
