@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,11 +17,10 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-import scoring.batch_door
-import scoring.policy_shared
+import scoring
 from headrace.cli import main
 from headrace.settings import SETTINGS, Settings
-from scoring.api import LATENCY_BUCKETS
+from scoring.metric_table import EVERY, LATENCY_BUCKETS_S
 from scoring.skew_metrics import metrics_text
 from scoring.skew_report import FeatureSkew, SkewReport
 
@@ -82,13 +83,24 @@ def expressions() -> list[str]:
 
 
 def existing_metrics() -> set[str]:
-    """Every name of a sample in the service's /metrics: those of the process, and those of a skew report."""
-    assert scoring.batch_door and scoring.policy_shared  # imported for the metrics that they register
+    """Every name of a sample in /metrics: registered ones, those of the table, and those of a skew report."""
+    for module in pkgutil.iter_modules(scoring.__path__):
+        if module.name != "service":  # it is a server
+            importlib.import_module(f"scoring.{module.name}")
+    of_table = {
+        name
+        for metric in EVERY.values()
+        for name in (
+            [f"{metric.name}{end}" for end in ("_bucket", "_count", "_sum")]
+            if metric.kind == "histogram"
+            else [metric.name]
+        )
+    }
     now = datetime(2026, 1, 31, tzinfo=UTC)
     report = SkewReport("fraud", "h", 1.0, 2, 1, {"why": 1}, {"amount": FeatureSkew(1)}, [], now)
     text = metrics_text({"fraud": report}, now.timestamp())
     of_skew = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
-    return of_skew | {name for name in REGISTRY._names_to_collectors if name.startswith("headrace_")}
+    return of_table | of_skew | {name for name in REGISTRY._names_to_collectors if name.startswith("headrace_")}
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
@@ -111,6 +123,7 @@ def test_every_process_of_the_stack_has_its_place_in_both() -> None:
     wanted = [
         "serve",
         "worker",
+        "score",
         "relay",
         "learn",
         "archive",
@@ -127,6 +140,7 @@ def test_every_process_of_the_stack_has_its_place_in_both() -> None:
 
 def test_every_setting_that_is_named_exists() -> None:
     known = {setting.variable for setting in SETTINGS}
+    known |= {f"{setting.variable}_FILE" for setting in SETTINGS if setting.secret}
     for path in (path for path in DEPLOY.rglob("*") if path.is_file()):
         # Comments may name a variable in order to warn of it; they exist too.
         assert set(re.findall(r"\bHEADRACE_[A-Z_]+\b", path.read_text())) <= known, path
@@ -186,12 +200,37 @@ def test_the_service_starts_when_it_is_ready_and_stays_while_it_lives() -> None:
     assert paths == ["/readyz", "/livez", "/livez"]
 
 
+def test_every_process_without_http_is_scraped_and_watched_at_its_metrics_port() -> None:
+    config = next(one for one in documents() if one["kind"] == "ConfigMap")["data"]
+    port = Settings({}, config).metrics_port
+    waiting = {"worker", "score", "relay", "learn", "archive", "review"}
+    pods_by_name = {
+        one["metadata"]["name"]: one["spec"]["template"] for one in documents() if one["kind"] in PODS - {"CronJob"}
+    }
+    seen = set()
+    for name, template in pods_by_name.items():
+        for one in template["spec"]["containers"]:
+            if of_headrace(one) and one["args"][3] in waiting:
+                seen.add(one["args"][3])
+                annotations = template["metadata"]["annotations"]
+                assert annotations["prometheus.io/scrape"] == "true", name
+                assert int(annotations["prometheus.io/port"]) == port == one["ports"][0]["containerPort"], name
+                # A connection: were it /metrics, an outage of Redis could start every process again.
+                assert one["livenessProbe"]["tcpSocket"] == one["startupProbe"]["tcpSocket"] == {"port": "metrics"}, (
+                    name
+                )
+    assert seen == waiting
+    for name, one in compose().items():
+        if of_headrace(one) and one["command"][3:4] and one["command"][3] in waiting:
+            assert str(Settings({}, one["environment"]).metrics_port) in " ".join(one["healthcheck"]["test"]), name
+
+
 def test_what_has_several_replicas_has_a_disruption_budget_of_the_same_pods() -> None:
     budgets = [one["spec"]["selector"] for one in documents() if one["kind"] == "PodDisruptionBudget"]
     several = [
         one["spec"]["selector"] for one in documents() if one["kind"] == "Deployment" and one["spec"]["replicas"] > 1
     ]
-    assert len(budgets) == 3
+    assert len(budgets) == 4
     assert budgets == several
 
 
@@ -210,13 +249,26 @@ def test_every_metric_that_is_named_exists(expression: str) -> None:
     assert named <= existing_metrics() | recorded
     assert expression.count("(") == expression.count(")")
     buckets = {float(bound) for bound in re.findall(r'le="([0-9.]+)"', expression)}
-    assert buckets <= set(LATENCY_BUCKETS)
+    assert buckets <= set(LATENCY_BUCKETS_S)
 
 
 def test_what_rules_say_is_missing_is_what_decisions_say_is_missing() -> None:
     said = "".join(path.read_text() for path in (ROOT / "scoring").glob("*.py"))
     for missing in missing_in(expressions()):
         assert f'"{missing}"' in said
+
+
+def test_every_metric_is_in_the_table_of_what_to_watch_and_no_other() -> None:
+    section = (ROOT / "docs" / "operations.md").read_text().partition("## What to watch")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"`(headrace_[a-z_]+)", section))
+    ends = ("_bucket", "_count", "_sum", "_created")
+    existing = {
+        next((name.removesuffix(end) for end in ends if name.endswith(end)), name)
+        for name in existing_metrics()
+        if not name.startswith("headrace_skew_")
+    }
+    existing = {name for name in existing if f"{name}_total" not in existing}
+    assert (documented - existing, existing - documented) == (set(), set())
 
 
 def missing_in(every: list[str]) -> Iterator[str]:

@@ -1,0 +1,181 @@
+"""What an operator sees of the running service: metrics of all its processes, its log, and traces of its callers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from headrace.settings import Settings
+from headrace.stack import Stack
+from stream.connection import RedisConnection
+from stream.played import Played
+from stream.records import encode
+from tests.scoring.collector import Collector, collecting
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SPAN = "b7ad6b7169203331"
+Samples = dict[str, dict[tuple[str, ...], float]]
+
+
+@dataclass
+class Running:
+    """A service of two processes that logs JSON and sends traces."""
+
+    stack: Stack
+    url: str
+    collector: Collector
+
+    @property
+    def log(self) -> Path:
+        """What it has written."""
+        return (self.stack.home / "logs" / "service.log").resolve()
+
+    def post(self, path: str, body: bytes, **headers: str) -> int:
+        """Send a body over a connection of its own, so that either process may take it; the status."""
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
+        try:
+            connection.request("POST", path, body, {"content-type": "application/json", **headers})
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+        finally:
+            connection.close()
+
+    def scraped(self) -> Samples:
+        """The samples of /metrics, by name and the values of their labels in the order of the labels' names."""
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
+        try:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        finally:
+            connection.close()
+        found: Samples = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found.setdefault(sample.name, {})[tuple(value for _, value in sorted(sample.labels.items()))] = (
+                    sample.value
+                )
+        return found
+
+
+@pytest.fixture(scope="module")
+def running(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    home = tmp_path_factory.mktemp("observed") / "home"
+    shutil.copytree(trained_home, home)
+    with collecting() as collector:
+        settings = {"home": home, "workers": 2, "log_format": "json", "trace_endpoint": collector.url}
+        with Stack(Settings({**settings, "deadline": "1s"}, {})) as stack:
+            stack.start_redis()
+            yield Running(stack, stack.start_service(), collector)
+
+
+def test_counts_are_those_of_all_processes_whichever_is_scraped(running: Running, payments: list[Played]) -> None:
+    bodies = [encode(one.transaction) for one in payments[:60]]
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(lambda body: running.post("/fraud/score", body), bodies)) == {200}
+    assert running.post("/fraud/score/batch", b"[" + b",".join(bodies[:3]) + b"]") == 200
+    time.sleep(1.5)  # Each process tells the others once a second.
+    seen = [running.scraped() for _ in range(6)]
+    files = list((running.stack.home / "bentoml").rglob("headrace/*-*.counts"))
+    assert len(files) == 2
+    for found in seen:
+        assert sum(found["headrace_outcomes_total"].values()) == 63
+        assert found["headrace_score_seconds_count"] == {("fraud",): 63}
+        assert found["headrace_batch_size_count"] == {(): 1}
+        assert found["headrace_requests_total"]["/fraud/score", "200"] == 60
+        assert found["headrace_member_score_count"]["batch", "fraud"] == 63
+        ((model, one),) = found["headrace_model"].items()
+        assert (model[:2], one) == (("batch", "fraud"), 1.0)
+        assert found["headrace_member_scores_total"] == {model: 63}
+        # What the batch sent again was found, not made: its stages are not counted twice.
+        assert found["headrace_stage_seconds_count"]["features",] == 60
+        assert found["headrace_outbox_records"]["decisions",] == 60
+        assert found["headrace_policy"] and found["headrace_feed_problems"]["models",] == 0
+
+
+def test_a_callers_trace_is_followed_as_its_flag_says(running: Running, payments: list[Played]) -> None:
+    sampled, unsampled = (encode(one.transaction) for one in payments[100:102])
+    assert running.post("/fraud/score", unsampled, traceparent=f"00-{TRACE[::-1]}-{SPAN}-00") == 200
+    assert running.post("/fraud/score", sampled, traceparent=f"00-{TRACE}-{SPAN}-01") == 200
+    spans = running.collector.wait_for(6)
+    assert {span.trace_id.hex() for span in spans} == {TRACE}
+    (whole,) = [span for span in spans if span.name == "score fraud"]
+    assert whole.parent_span_id.hex() == SPAN
+    stages = [span for span in spans if span is not whole]
+    assert {span.parent_span_id for span in stages} == {whole.span_id}
+    assert {"read", "features", "models", "rules", "record"} <= {span.name for span in stages}
+    for span in stages:
+        assert whole.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano
+        assert span.end_time_unix_nano <= whole.end_time_unix_nano
+    said = str(spans)
+    assert not [text for text in ids_in(payments[101]) if text in said]
+
+
+def test_every_line_of_the_log_is_json_and_names_nobody(running: Running, payments: list[Played]) -> None:
+    sent = payments[200:210]
+    for one in sent:
+        assert running.post("/fraud/score", encode(one.transaction)) == 200
+    first = encode(sent[0].transaction)
+    assert running.post("/fraud/score", first.replace(b'"amount":', b'"amount":"much","was":')) == 400
+    assert running.post("/fraud/score", b'{"event_id": "no-such-body') == 400
+    other = encode(payments[300].transaction).replace(
+        payments[300].transaction.event_id.encode(), sent[0].transaction.event_id.encode()
+    )
+    assert running.post("/fraud/score", other) == 409
+    with RedisConnection(running.stack.settings.redis) as connection:
+        connection.one("CLIENT", "PAUSE", 1500)
+    slow = encode(payments[301].transaction)
+    assert running.post("/fraud/score", slow, **{"x-deadline-ms": "20"}) == 200
+    # A Redis that hangs takes its own metrics away and no others.
+    found = running.scraped()
+    assert "headrace_outcomes_total" in found and "headrace_outbox_records" not in found
+    assert found["headrace_skew_report"]["fraud",] == 0
+    until = time.monotonic() + 20
+    while "online store" not in running.log.read_text() and time.monotonic() < until:
+        time.sleep(0.1)
+    lines = running.log.read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert lines and all({"time", "level", "room", "logger", "message"} <= record.keys() for record in records)
+    (remark,) = [record for record in records if "online store" in record.get("degraded", ())]
+    assert (remark["level"], remark["room"], remark["use_case"]) == ("warning", "scoring", "fraud")
+    assert remark["took_ms"] > 0 and remark["stages_us"]
+    text = "\n".join(lines)
+    for one in (*sent, payments[300], payments[301]):
+        assert not [found for found in ids_in(one) if found in text]
+    assert "no-such-body" not in text and "much" not in text
+
+
+def test_what_a_process_counted_before_it_died_still_counts(running: Running) -> None:
+    time.sleep(1.5)  # Each process tells the others once a second: a kill loses what came since.
+    before = running.scraped()
+    (victim, _) = (running.stack.home / "bentoml").rglob("headrace/*-*.counts")
+    os.kill(int(victim.name.partition("-")[0]), signal.SIGKILL)
+    until = time.monotonic() + 30
+    after: Samples = {}
+    while (victim.exists() or not after) and time.monotonic() < until:
+        with suppress(OSError, http.client.HTTPException):  # it may have been the one that was asked
+            after = running.scraped()
+    assert not victim.exists()
+    assert after["headrace_outcomes_total"] == before["headrace_outcomes_total"]
+    assert after["headrace_stage_seconds_count"] == before["headrace_stage_seconds_count"]
+
+
+def ids_in(played: Played) -> list[str]:
+    """What must not be found outside of the records."""
+    one = played.transaction
+    return [str(found) for found in (one.event_id, one.card_id, one.merchant_id, one.device_id) if found]
