@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import features, handbook_features, rules, scoring
+from bench import features, gate, handbook_features, rules, scoring
 from bench.figures import Figures, show, write
 
 BENCHES: dict[str, Callable[[], Figures]] = {
     "scoring": scoring.measure,
     "features": features.measure,
     "rules": rules.measure,
+    "gate": gate.measure,
     "handbook-features": handbook_features.measure,
 }
 

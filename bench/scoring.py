@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.figures import Figure, Figures, medians
-from bench.scoring_peers import MANY_CLIENTS, WARM_UP, documented, fit_documented, percentile, send, variants
+from bench.scoring_peers import MANY_CLIENTS, WARM_UP, documented, fit_documented, percentile, refused, send, variants
 from headrace.assembly import open_online_store, open_scorer
 from headrace.bootstrap import register_champion, warm
 from headrace.run import apply_features
@@ -126,12 +126,16 @@ def _over_http(url: str, transactions: Iterator[Transaction]) -> Figures:
     time.sleep(SETTLE_S)
     together = send(url, transactions, MANY_CLIENT_EVENTS, MANY_CLIENTS)
     time.sleep(SETTLE_S)
-    note = f"{alone.degraded} degraded"
+    note = f"{alone.degraded} degraded, {refused(alone)} refused"
     return {
         "POST /fraud/score, 1 client, p50": Figure(percentile(alone, 50), "ms", 1.0, "lower", note),
         "POST /fraud/score, 1 client, p99": Figure(percentile(alone, 99), "ms", 3.0, "lower", note),
         f"POST /fraud/score, {MANY_CLIENTS} clients": Figure(
-            together.per_second, "requests/s", 1000.0, "higher", f"1 worker process; {together.degraded} degraded"
+            together.per_second,
+            "requests/s",
+            1000.0,
+            "higher",
+            f"1 worker process; {together.degraded} degraded, {refused(together)} refused",
         ),
         f"POST /fraud/score, {MANY_CLIENTS} clients, p99": Figure(percentile(together, 99), "ms", None, "lower"),
     }

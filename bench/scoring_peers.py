@@ -38,6 +38,7 @@ WARM_UP = 300
 PEER_EVENTS = 150
 VARIANT_EVENTS = 1500
 MANY_CLIENTS = 16
+REFUSED_SHARE = 0.01
 
 
 def fit_documented(frame: TrainingFrame, home: Path) -> None:
@@ -112,15 +113,20 @@ class Served:
 
 
 def send(url: str, transactions: Iterator[Transaction], count: int, clients: int) -> Load:
-    """Send the next transactions. Raises `RuntimeError` when an answer is not 200."""
+    """Send the next transactions. Raises `RuntimeError` for answers that say nothing of speed (`checked`)."""
     return checked(load(url, [encode(one) for one in islice(transactions, count)], clients))
 
 
 def checked(found: Load) -> Load:
-    """The load, if every answer was 200. Raises `RuntimeError` otherwise."""
-    if set(found.statuses) != {"200"}:
+    """The load, if every answer was 200 but for a few that a full machine refused in time. Raises `RuntimeError`."""
+    if not set(found.statuses) <= {"200", "503"} or refused(found) > REFUSED_SHARE * len(found.latency_ms):
         raise RuntimeError(f"answers other than 200 in a bench: {found.statuses}")
     return found
+
+
+def refused(found: Load) -> int:
+    """How many were told to come again, since they had waited for most of their deadline."""
+    return found.statuses.get("503", 0)
 
 
 def percentile(found: Load, p: int) -> float:

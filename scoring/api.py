@@ -5,29 +5,31 @@ Every door (the front door, BentoML's endpoints) calls these functions, so they 
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
 from models.shap import NotExplainable
 from scoring.explanation import ExactExplainer
+from scoring.observed import Observed
 from scoring.scorer import EventConflict, Scorer
+from stream.card_guard import REFUSING, CardGuard
+from stream.card_numbers import mask_bytes
 from stream.connection import RedisError, RedisUnavailable
 from stream.log import LogFull
 from stream.records import Action, Decision, InvalidRecord, Label, Reading, Transaction, check_time, decode, encode
 
 JSON = b"application/json"
 RETRY_AFTER_S = 1
-LATENCY_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+
+_log = logging.getLogger(__name__)
 
 REQUESTS = Counter("headrace_requests", "Requests answered, by route and status.", ("route", "status"))
-LATENCY = Histogram("headrace_score_seconds", "Time from the parsed request to the answer.", buckets=LATENCY_BUCKETS)
-OUTCOMES = Counter("headrace_outcomes", "Decisions, by use case and outcome.", ("use_case", "outcome"))
-DEGRADED = Counter("headrace_degraded", "Decisions that lacked something, by what was missing.", ("missing",))
 
 
 class Answer(NamedTuple):
@@ -39,38 +41,80 @@ class Answer(NamedTuple):
     content_type: bytes = JSON
 
 
+class Post(NamedTuple):
+    """A request to score one record: its body, what is left of its deadline, what it says of its trace (W3C)."""
+
+    body: bytes
+    deadline_ms: float
+    traceparent: bytes | None = None
+
+
 class Api:
     """The routes of one use case over one scorer."""
 
     def __init__(
-        self, scorer: Scorer, clock_skew_ms: int, deadline_ms: float, explainer: ExactExplainer | None = None
+        self,
+        scorer: Scorer,
+        clock_skew_ms: int,
+        deadline_ms: float,
+        explainer: ExactExplainer | None = None,
+        cards: CardGuard = REFUSING,
     ) -> None:
         self.scorer = scorer
         self.explainer = explainer
+        self.cards = cards
         self.clock_skew = timedelta(milliseconds=clock_skew_ms)
         self.deadline_ms = deadline_ms
         self._routes: dict[str, Callable[[bytes, float], Answer]] = {
-            f"/{scorer.use_case.name}/score": self._score,
             "/events": self._event,
             "/labels": self._label,
         }
-        self.routes = frozenset(self._routes)
+        self.score_route = f"/{scorer.use_case.name}/score"
+        self.routes = frozenset({self.score_route, *self._routes})
         """The paths that take a POST of one record."""
         self.batch_route = f"/{scorer.use_case.name}/score/batch"
         self._counted: dict[tuple[str, int], Counter] = {}
-        self._outcomes = {
-            outcome: OUTCOMES.labels(scorer.use_case.name, outcome) for outcome in ("approve", "review", "decline")
-        }
+        self.observed = Observed(scorer.use_case.name)
+        self._redis_answered = False
 
-    def post(self, path: str, body: bytes, deadline_ms: float | None = None) -> Answer:
+    def post(
+        self, path: str, body: bytes, deadline_ms: float | None = None, traceparent: bytes | None = None
+    ) -> Answer:
         """Answer a POST to one of `routes`. Never raises: every failure is an answer that says what to do."""
-        answer = self._answer(self._routes[path], body, self.deadline_ms if deadline_ms is None else deadline_ms)
+        deadline_ms = self.deadline_ms if deadline_ms is None else deadline_ms
+        if path == self.score_route:
+            answer = self.score_all([Post(body, deadline_ms, traceparent)])[0]
+        else:
+            answer = self._answer(self._routes[path], body, deadline_ms)
         self.count(path, answer.status)
         return answer
 
     def score_one(self, body: bytes, deadline_ms: float) -> Answer:
         """Answer one record of a batch as if it had come alone. Never raises; the batch is counted, not its records."""
-        return self._answer(self._score, body, deadline_ms)
+        return self.score_all([Post(body, deadline_ms)])[0]
+
+    def score_all(self, posts: Sequence[Post]) -> list[Answer]:
+        """Answer requests that came together, each as if alone (`Scorer.score_all`). They are not counted by route."""
+        answers: dict[int, Answer] = {}
+        records: dict[int, tuple[Transaction, float]] = {}
+        for place, post in enumerate(posts):
+            try:
+                record: Transaction = decode(self.cards.clean(post.body), self.scorer.use_case.source)
+                check_time(record, datetime.now(UTC), self.clock_skew)
+                records[place] = record, post.deadline_ms
+            except InvalidRecord as error:
+                answers[place] = invalid(error)
+        started_s = time.perf_counter()
+        for place, scored in zip(records, self.scorer.score_all(list(records.values())), strict=True):
+            if isinstance(scored, Exception):
+                answers[place] = refused(scored)
+                continue
+            self.observed.traceparent = posts[place].traceparent
+            took_s = time.perf_counter() - started_s
+            self.observed.score(scored.decision, took_s, posts[place].deadline_ms / 1000)
+            answers[place] = Answer(200, encode(scored.decision) if scored.content is None else scored.content)
+        self.observed.traceparent = None
+        return [answers[place] for place in range(len(posts))]
 
     def count(self, route: str, status: int) -> None:
         """Count one answer of a route, whoever gave it."""
@@ -81,23 +125,19 @@ class Api:
 
     def _answer(self, route: Callable[[bytes, float], Answer], body: bytes, deadline_ms: float) -> Answer:
         try:
-            return route(body, deadline_ms)
-        except InvalidRecord as error:
-            return refusal(400, "invalid", str(error), field=error.field, value=error.value, remedy=error.remedy)
-        except EventConflict as error:
-            return refusal(409, "conflict", str(error), field="event_id", remedy="use an id for one event only")
-        except LogFull as error:
-            return refusal(503, "outbox full", str(error), retry_after_s=RETRY_AFTER_S)
-        except (RedisUnavailable, RedisError) as error:
-            # A late Redis may still have recorded it; sent again, it is recorded once.
-            return refusal(503, "store unavailable", f"{error}; send it again", RETRY_AFTER_S)
+            return route(self.cards.clean(body), deadline_ms)
+        except (InvalidRecord, EventConflict, LogFull, RedisUnavailable, RedisError) as error:
+            return refused(error)
 
     def decision(self, event_id: str) -> Answer:
         """GET /decisions/{event_id}."""
         try:
+            event_id = self.cards.text(event_id, "event_id")
             found = self.scorer.ledger.answer(event_id, self.deadline_ms)
         except (RedisUnavailable, RedisError) as error:
             return refusal(503, "store unavailable", str(error), retry_after_s=RETRY_AFTER_S)
+        except InvalidRecord as error:
+            return invalid(error)
         if found is None:
             return refusal(404, "unknown event", f"no decision is kept for event id {event_id!r}")
         return Answer(200, found)
@@ -116,25 +156,22 @@ class Api:
             return refusal(404, "not explainable", str(error))
 
     def ready(self) -> list[str]:
-        """What keeps this scorer from being ready: nothing where it is."""
+        """What keeps this scorer from being ready: nothing where it is.
+
+        Redis has to have answered once: then it is the right one. Later it may go, the scorer stays ready: it answers.
+        """
+        if self.scorer.models().batch is None:
+            return ["no champion model is loaded"]
+        if self._redis_answered:
+            return []
         try:
             reply = self.scorer.ledger.connection.call([("PING",)], self.deadline_ms)[0]
         except (RedisUnavailable, RedisError) as error:
             return [str(error)]
         if isinstance(reply, RedisError):
             return [f"Redis says {reply}"]
-        return [] if self.scorer.models().batch is not None else ["no champion model is loaded"]
-
-    def _score(self, body: bytes, deadline_ms: float) -> Answer:
-        record: Transaction = decode(body, self.scorer.use_case.source)
-        check_time(record, datetime.now(UTC), self.clock_skew)
-        started = time.perf_counter()
-        decision: Decision = self.scorer.score(record, deadline_ms)
-        LATENCY.observe(time.perf_counter() - started)
-        self._outcomes[decision.outcome].inc()
-        for missing in decision.degraded:
-            DEGRADED.labels(missing).inc()
-        return Answer(200, encode(decision))
+        self._redis_answered = True
+        return []
 
     def _event(self, body: bytes, deadline_ms: float) -> Answer:
         record: Any = decode(body, Transaction | Action | Reading)
@@ -158,8 +195,40 @@ def _accepted(event_id: str, is_new: bool) -> Answer:
 
 
 def refusal(status: int, error: str, message: str, retry_after_s: int | None = None, **more: str) -> Answer:
-    """An answer that says what was wrong and what to do; for a record also the field, its value and the remedy."""
-    return Answer(status, msgspec.json.encode({"error": error, "message": message, **more}), retry_after_s)
+    """An answer that says what was wrong and what to do; for a record also the field, its value and the remedy.
+
+    Whatever it quotes, no card number is in it.
+    """
+    body = msgspec.json.encode({"error": error, "message": message, **more})
+    return Answer(status, mask_bytes(body), retry_after_s)
+
+
+def refused(error: Exception) -> Answer:
+    """What is answered instead, and whether it helps to send it again. An error that nobody foresaw is logged."""
+    match error:
+        case InvalidRecord():
+            return invalid(error)
+        case EventConflict():
+            return refusal(409, "conflict", str(error), field="event_id", remedy="use an id for one event only")
+        case LogFull():
+            return refusal(503, "outbox full", str(error), retry_after_s=RETRY_AFTER_S)
+        case RedisUnavailable() | RedisError():
+            # A late Redis may still have recorded it; sent again, it is recorded once.
+            return refusal(503, "store unavailable", f"{error}; send it again", RETRY_AFTER_S)
+        case _:
+            _log.error("a request could not be answered", exc_info=error)
+            return refusal(500, "internal", "it could not be answered; the log of the service says why")
+
+
+def invalid(error: InvalidRecord) -> Answer:
+    """A record, or an id in a path, that was refused."""
+    return refusal(400, "invalid", str(error), field=error.field, value=error.value, remedy=error.remedy)
+
+
+def overloaded(waited_ms: float) -> Answer:
+    """It has waited so long that no answer would come in time."""
+    text = f"more requests came than can be answered in time, this one has waited {waited_ms:.0f} ms; send it again"
+    return refusal(503, "overloaded", text, RETRY_AFTER_S)
 
 
 def too_large(limit: int) -> Answer:

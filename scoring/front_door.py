@@ -8,21 +8,22 @@ one record exist as BentoML endpoints too, which answer when the front door is s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 from _bentoml_sdk import Service
 
-from scoring.api import JSON, Answer, Api, bad_deadline, too_large
+from scoring.api import JSON, Answer, Api, Post, bad_deadline, invalid, overloaded, too_large
+from scoring.arrival import Turns, left_ms
+from scoring.asgi import AsgiApp, Message, Receive, Scope, Send
 from scoring.batch_door import USUAL, BatchDoor, Bounds
+from scoring.gate import Gate
+from scoring.key_feed import KeyFeed
 from scoring.openapi import amended
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+from scoring.rounds import Rounds
+from stream.card_numbers import mask
+from stream.records import InvalidRecord
 
 DECISIONS = "/decisions/"
 EXPLANATIONS = "/explanations/"
@@ -45,6 +46,8 @@ class FrontDoor:
         self.body_limit = body_limit
         self.takes_records = takes_records
         self._batches = BatchDoor(bounds)
+        self._turns = Turns()
+        self._rounds = Rounds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a hot route, or pass the request on."""
@@ -74,6 +77,15 @@ class FrontDoor:
                 api.count(EXPLANATIONS, found.status)
                 await _respond(send, found)
                 return
+            if method == "POST" and path in api.routes:
+                body = await _read(receive, self.body_limit)
+                cleaned = _cleaned(api, body) if isinstance(body, bytes) else body
+                if isinstance(cleaned, Answer):
+                    api.count(path, cleaned.status)
+                    await _respond(send, cleaned)
+                elif cleaned is not None:
+                    await self.inner(*_with_body(scope, receive, cleaned), send)
+                return
         await self.inner(scope, receive, send)
 
     async def _post(self, api: Api, scope: Scope, receive: Receive) -> Answer | None:
@@ -82,7 +94,16 @@ class FrontDoor:
         if isinstance(answer, bytes):
             deadline_ms = _deadline_of(scope)
             if not isinstance(deadline_ms, Answer):
-                return api.post(scope["path"], answer, deadline_ms)
+                traceparent = None if api.observed.traces is None else traceparent_of(scope)
+                waited_ms = self._turns.waited_ms()
+                remaining_ms = left_ms(api.deadline_ms if deadline_ms is None else deadline_ms, waited_ms)
+                if remaining_ms is not None and scope["path"] == api.score_route:
+                    scored = await self._rounds.score(api, Post(answer, remaining_ms, traceparent))
+                    api.count(api.score_route, scored.status)
+                    return scored
+                if remaining_ms is not None:
+                    return api.post(scope["path"], answer, remaining_ms)
+                deadline_ms = overloaded(waited_ms)
             answer = deadline_ms
         if answer is not None:
             api.count(scope["path"], answer.status)
@@ -133,11 +154,14 @@ class Doors:
     body_limit: ClassVar[int] = 65536
     batch_bounds: ClassVar[Bounds] = USUAL
     front_door: ClassVar[bool] = True
+    keys: ClassVar[KeyFeed | None] = None
+    """None where nobody is asked for a key: then there is no gate."""
 
     @classmethod
     def behind_front_door(cls, app: AsgiApp) -> AsgiApp:
         """The application that the server runs."""
-        return FrontDoor(app, lambda: cls.api, cls.body_limit, cls.batch_bounds, takes_records=cls.front_door)
+        door = FrontDoor(app, lambda: cls.api, cls.body_limit, cls.batch_bounds, takes_records=cls.front_door)
+        return door if cls.keys is None else Gate(door, cls.keys, cls.batch_bounds)
 
 
 async def _read(receive: Receive, limit: int) -> bytes | Answer | None:
@@ -152,6 +176,25 @@ async def _read(receive: Receive, limit: int) -> bytes | Answer | None:
         if len(body) > limit:
             return too_large(limit)
     return body
+
+
+def _cleaned(api: Api, body: bytes) -> bytes | Answer:
+    """The body for BentoML, which quotes what it refuses: without card numbers, or the answer that there is one."""
+    try:
+        return api.cards.clean(body)
+    except InvalidRecord as error:
+        return invalid(error)
+
+
+def _with_body(scope: Scope, receive: Receive, body: bytes) -> tuple[Scope, Receive]:
+    """The same request with another body."""
+    kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")]
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return {**scope, "headers": [*kept, (b"content-length", str(len(body)).encode())]}, again
 
 
 async def _respond(send: Send, answer: Answer) -> None:
@@ -174,5 +217,10 @@ def _deadline_of(scope: Scope) -> float | Answer | None:
     return None
 
 
+def traceparent_of(scope: Scope) -> bytes | None:
+    """What the caller says of its trace."""
+    return next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+
+
 def _shown(value: bytes) -> str:
-    return value.decode(errors="replace")[:40]
+    return mask(value.decode(errors="replace"))[:40]

@@ -95,12 +95,11 @@ class Ledger:
         An entity with too many pending records does not take another: its features lag until a worker has caught up.
         Raises `LogFull` when the outbox has reached its bound; nothing was written.
         """
-        return self.committed(record, self.connection.call([self.command(record, pending, decision)], timeout_ms)[0])
+        kept = b"" if decision is None else encode(decision)
+        return self.committed(record, self.connection.call([self.command(record, pending, kept)], timeout_ms)[0])
 
-    def command(
-        self, record: Event | Label, pending: Mapping[EntityRef, bytes], decision: Decision | None = None
-    ) -> Command:
-        """The command of `commit`."""
+    def command(self, record: Event | Label, pending: Mapping[EntityRef, bytes], kept: bytes = b"") -> Command:
+        """The command of `commit`; `kept` is the decision's bytes, if there is one."""
         number = partition_of(record.key, self.partitions)
         keys: list[str | bytes] = [
             self.key(record.identity, record.topic),
@@ -109,7 +108,6 @@ class Ledger:
             *(self.store.key(ref) for ref in pending),
         ]
         payload = encode(record)
-        kept = b"" if decision is None else encode(decision)
         args: list[str | bytes | int] = [
             record.key,
             payload,

@@ -1,79 +1,66 @@
-"""The scorer: from a record to a decision, in two round trips to Redis.
+"""The scorer: from records to decisions, in two round trips to Redis.
 
 1. One round trip reads whether the event was answered before, and every entity whole.
-2. The features, the models, the rules and the policy, all in this process.
+2. The features, the models, the rules and the policy, all in this process (`scoring/deciding.py`).
 3. One round trip makes the decision durable, or finds that another request answered first and answers the same.
+
+Requests that came together share both round trips.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
-from features.feature_set import EntityRef, FeatureSet, ViewRead
-from features.history import CorruptState, History
+from features.feature_set import EntityRef
 from features.online_store import StoredEntity
-from models.contract import Model
-from models.ensemble import Opinion, combine
+from scoring.deciding import Decider, Rules, Stages
 from scoring.ledger import ANSWERED, Ledger, is_of
 from scoring.live_models import LiveModels
 from scoring.policy import Policy
-from scoring.reasons import Explainer, with_rules
-from scoring.rules import Fired
+from scoring.spool import Spool
 from scoring.use_case import UseCase
-from stream.connection import RedisError, RedisUnavailable
+from stream.connection import Command, RedisError, RedisUnavailable, Reply
 from stream.log import LogFull
-from stream.records import Decision, Event, Label, MemberScore, Reason, Transaction, decode
+from stream.records import Decision, Event, Label, Transaction, decode, encode
 
 DEFAULT_DEADLINE_MS = 50.0
-NOTHING_FIRED = Fired()
-SPOOL_LIMIT = 10_000
-WARM_UP_ROUNDS = 20
-SPOOL_BATCH = 20
-Waiting = tuple[Any, dict[EntityRef, bytes], Decision]
-PRIOR_SCORE = 0.01
-"""What is answered when no model can be heard: the base rate, flagged as degraded."""
-
-
-class Rules(Protocol):
-    """What answers which rules fire: a `RuleSet`, or the `RuleFeed` that swaps them."""
-
-    def fired(self, record: Any, vector: list[float]) -> Fired:
-        """What the rules say of a record and its vector (null as NaN)."""
+LEAST_WAIT_MS = 1.0
 
 
 class EventConflict(ValueError):
     """The event id was answered before, for another record. A retry of the same bytes cannot help."""
 
 
-@dataclass
-class Stages:
-    """Microseconds by stage, as a decision reports them."""
+class Scored(NamedTuple):
+    """An answer, and its bytes where they are at hand."""
 
-    started: float
-    marks: dict[str, int]
-
-    @classmethod
-    def start(cls) -> Stages:
-        """The clock now."""
-        return cls(time.perf_counter(), {})
-
-    def mark(self, stage: str) -> None:
-        """What has passed since the last mark belongs to this stage."""
-        now = time.perf_counter()
-        self.marks[stage] = round((now - self.started) * 1e6)
-        self.started = now
+    decision: Decision
+    content: bytes | None = None
 
 
-class Scorer:
-    """The one way in for HTTP, replay and tests. One scorer serves one thread."""
+@dataclass(slots=True)
+class Asked:
+    """One record on its way: when its answer is due, what was decided and is to be recorded, and the answer."""
+
+    record: Any
+    deadline_s: float
+    refs: list[EntityRef] = field(default_factory=list)
+    replies: list[Reply] | None = None
+    decision: Decision | None = None
+    pending: dict[EntityRef, bytes] = field(default_factory=dict)
+    content: bytes = b""
+    answer: Scored | Exception | None = None
+
+
+class Scorer(Decider):
+    """The one way in for HTTP, replay and tests: decides, and records what was decided. It serves one thread."""
 
     def __init__(
         self,
@@ -84,25 +71,20 @@ class Scorer:
         rules: Rules,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.use_case = use_case
+        super().__init__(use_case, models, policy, rules, clock)
         self.ledger = ledger
         self.store = ledger.store
-        self.models = models
-        self.policy = policy
-        self.rules = rules
-        self.clock = clock
-        self.spool: dict[str, Waiting] = {}
-        self._explainer = Explainer(use_case.features)
+        self.spool = Spool()
 
     def score(self, record: Any, deadline_ms: float = DEFAULT_DEADLINE_MS) -> Decision:
         """The decision on a record, the same one for every retry of the same event.
 
         Within the deadline it answers with what there is; `degraded` says what was missing. An answer given while
-        Redis is away or late is `not recorded yet`: it is kept in memory (the newest `SPOOL_LIMIT`) and recorded when
-        Redis is back, or lost with this process; a sender who must be sure sends the event again later, and gets the
-        same decision without that remark once it is recorded. Where an entity has too many pending records to take
-        this one too, the answer carries the remark `pending full`: it is recorded, but later answers see it only when
-        a worker has folded it.
+        Redis is away or late is `not recorded yet`: it is kept in the spool and recorded when Redis is back; a sender
+        who must be sure sends the event again later, and gets the same decision without that remark once it is
+        recorded. The remark `spool` says that it should be on disk and is in memory only, lost with this process.
+        Where an entity has too many pending records to take this one too, the answer carries the remark `pending
+        full`: it is recorded, but later answers see it only when a worker has folded it.
 
         Raises
         ------
@@ -111,88 +93,35 @@ class Scorer:
         LogFull
             When the outbox is full: nothing was recorded, send it again later.
         """
-        stages = Stages.start()
-        deadline = stages.started + deadline_ms / 1000
-        features = self.use_case.features
-        refs = features.refs(record)
-        if record.event_id in self.spool:
-            return self._again(record, max(1.0, deadline_ms / 2))
-        degraded: list[str] = []
-        stored: list[StoredEntity] | None = None
-        try:
-            replies = self.ledger.connection.call(
-                [self.ledger.read_command(record.event_id), *self.store.read_commands(refs)],
-                max(1.0, deadline_ms / 2),
-            )
-            if isinstance(replies[0], RedisError):
-                raise replies[0]
-            if replies[0] is not None:
-                return self._earlier(record, replies[0])
-            stored = [self.store.parse(ref, reply) for ref, reply in zip(refs, replies[1:], strict=True)]
-        except (RedisUnavailable, RedisError):
-            degraded.append("online store")
-        stages.mark("read")
-        rows = features.rows(record)
-        vector = features.vector(record, {} if stored is None else view_reads(features, refs, stored, record), rows)
-        values = vector.values
-        stages.mark("features")
-        models = self.models()
-        opinions, scores = self._ask(models, values, degraded)
-        combined = combine(opinions, self.use_case.weights)
-        degraded += [f"{name} model" for name, why in combined.left_out.items() if why == "stale"]
-        score = PRIOR_SCORE if combined.score is None else combined.score
-        if combined.score is None:
-            degraded.append("models")
-        stages.mark("models")
-        fired = self._fire(record, values, degraded)
-        models_score, score = score, fired.added_to(score)
-        choice = self.policy.choose(record, score, fired.deciding)
-        outcome = choice.outcome
-        stages.mark("rules")
-        reasons: list[Reason] = []
-        if outcome != "approve":
-            # What a rule alone stopped, the models find nothing wrong with.
-            if choice.cheapest != "approve" and "batch" in scores and time.perf_counter() < deadline:
-                reasons = self._explain(models, values, record, degraded)
-            reasons = with_rules(reasons, outcome, fired.rules, score)
-            stages.mark("reasons")
-        decision = Decision(
-            event_id=record.event_id,
-            event_timestamp=record.event_timestamp,
-            scored_at=self.clock(),
-            use_case=self.use_case.name,
-            outcome=outcome,
-            score=score,
-            scores=scores,
-            vector=[None if math.isnan(value) else value for value in values.tolist()],
-            definition_hash=features.definition_hash,
-            policy_version=self.policy.version,
-            record=record,
-            propensity=choice.propensity,
-            segment=choice.segment,
-            expected_cost=choice.expected_cost,
-            rules=fired.names,
-            reasons=reasons,
-            degraded=degraded,
-            approximate=vector.approximate,
-            latency_us=stages.marks,
-            tags=fired.tags,
-            score_added=score - models_score,
-            shadow_rules=list(fired.shadow),
-            snoozed_rules=list(fired.snoozed),
-            rules_version=fired.version,
-        )
-        return self._record(decision, features.pending(record, rows), deadline)
+        answer = self.score_all([(record, deadline_ms)])[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer.decision
 
-    def warm_up(self, record: Any) -> None:
-        """Do everything that a score does apart from Redis, so that the first request does not pay for first times."""
-        for _ in range(WARM_UP_ROUNDS):
-            reads = {view.name: ViewRead(History(view), []) for view in self.use_case.features.views}
-            vector = self.use_case.features.vector(record, reads)
-            models = self.models()
-            self._ask(models, vector.values, [])
-            self._fire(record, vector.values, [])
-            self._explain(models, vector.values, record, [])
+    def score_all(self, requests: Sequence[tuple[Any, float]]) -> list[Scored | Exception]:
+        """As `score`, for records that came together, each with its deadline in milliseconds.
+
+        They share the round trips to Redis, and see what was answered before this call, not each other: give records
+        whose order counts one after another. What `score` would raise stands in its place.
+        """
+        started_s = time.perf_counter()
+        together = [Asked(record, started_s + deadline_ms / 1000) for record, deadline_ms in requests]
+        for asked in together if self.spool.waiting else ():
+            self._again(asked)
+        # 1. Read.
+        self._read([asked for asked in together if asked.answer is None])
+        stages = Stages(started_s)
+        stages.mark("read")
+        # 2. Decide.
+        for asked in together:
+            if asked.answer is None:
+                try:
+                    self._decide(asked, stages.on())
+                except Exception as error:  # whatever is wrong with one record, the others are answered
+                    asked.answer = error
+        # 3. Record.
+        self._record([asked for asked in together if asked.answer is None])
+        return [asked.answer for asked in together if asked.answer is not None]
 
     def accept(self, record: Event | Label, timeout_ms: float | None = None) -> bool:
         """Record what needs no score: durable and seen by readers when this returns. False for a repeat.
@@ -233,143 +162,114 @@ class Scorer:
         content = self.ledger.answer(event_id, timeout_ms)
         return None if content is None else decode(content, Decision)
 
-    def _earlier(self, record: Any, content: bytes) -> Decision:
-        if content.startswith(ANSWERED):
-            raise EventConflict(f"event id {record.event_id!r} was sent before, not to be scored; use another id")
-        earlier: Decision = decode(content, Decision)
-        if earlier.record != record:
-            raise EventConflict(_answered_otherwise(record.event_id))
-        return earlier
+    def _read(self, together: Sequence[Asked]) -> None:
+        commands: list[Command] = []
+        for asked in together:
+            asked.refs = self.use_case.features.refs(asked.record)
+            commands.append(self.ledger.read_command(asked.record.event_id))
+            commands += self.store.read_commands(asked.refs)
+        replies = self._call(together, commands, share=0.5)
+        at = 0
+        for asked in together:
+            end = at + 1 + len(asked.refs)
+            asked.replies, at = None if replies is None else replies[at:end], end
 
-    def _ask(
-        self, models: LiveModels, values: Any, degraded: list[str]
-    ) -> tuple[dict[str, Opinion], dict[str, MemberScore]]:
-        opinions: dict[str, Opinion] = {}
-        scores: dict[str, MemberScore] = {}
-        members: list[tuple[str, Model | None, bool, float]] = [("batch", models.batch, True, 0.0)]
-        if models.online is not None:
-            age_s = time.monotonic() - models.online_at_s
-            members.append(("online", models.online, models.online.ready, age_s))
-        for name, model, ready, age_s in members:
-            if model is None:
-                degraded.append(f"{name} model")
-                continue
-            try:
-                said = model.score_one(values)
-            except Exception:  # whatever a model raises, the others answer
-                said = math.nan
-            if not 0.0 <= said <= 1.0:
-                degraded.append(f"{name} model")
-                continue
-            opinions[name] = Opinion(said, ready, age_s)
-            scores[name] = MemberScore(model.version, said)
-        return opinions, scores
+    def _decide(self, asked: Asked, stages: Stages) -> None:
+        stored: list[StoredEntity] | None = None
+        if asked.replies is not None and not isinstance(asked.replies[0], RedisError):
+            if asked.replies[0] is not None:
+                asked.answer = _earlier(asked.record, asked.replies[0])
+                return
+            with suppress(RedisError):
+                stored = list(map(self.store.parse, asked.refs, asked.replies[1:]))
+        asked.decision, asked.pending = self.decide(asked.record, asked.refs, stored, stages, asked.deadline_s)
+        asked.content = encode(asked.decision)
 
-    def _fire(self, record: Any, values: Any, degraded: list[str]) -> Fired:
+    def _record(self, decided: Sequence[Asked]) -> None:
+        known = [asked for asked in decided if asked.decision and "online store" not in asked.decision.degraded]
+        commands = [self.ledger.command(asked.record, asked.pending, asked.content) for asked in known]
+        replies = self._call(known, commands)
+        if replies is not None:
+            if self.spool.waiting and not self.spool.attended:
+                self.spool.record(self.ledger, _left_ms(known))
+            for asked, reply in zip(known, replies, strict=True):
+                self._recorded(asked, reply)
+        for asked in decided:
+            if asked.answer is None:
+                asked.answer = self._put_off(asked)
+
+    def _recorded(self, asked: Asked, reply: Reply) -> None:
+        assert asked.decision is not None
         try:
-            fired = self.rules.fired(record, values.tolist())
-        except Exception:  # whatever is wrong with the rules, the others answer
-            degraded.append("rules")
-            return NOTHING_FIRED
-        if fired.broken:
-            degraded += [f"rule {name}" for name in fired.broken]
-        return fired
+            earlier = self.ledger.committed(asked.record, reply)
+            if isinstance(earlier, bytes):
+                asked.answer = _earlier(asked.record, earlier)
+            else:
+                asked.answer = (
+                    _remarked(asked.decision, "pending full") if earlier else Scored(asked.decision, asked.content)
+                )
+        except (EventConflict, LogFull) as error:
+            asked.answer = error
+        except RedisError:
+            pass  # it is put off
 
-    def _explain(self, models: LiveModels, values: Any, record: Any, degraded: list[str]) -> list[Reason]:
-        try:
-            return [] if models.batch is None else self._explainer.explain(models.batch, values, record, models.read)
-        except Exception:  # an answer without reasons is better than none
-            degraded.append("reasons")
-            return []
+    def _put_off(self, asked: Asked) -> Scored:
+        assert asked.decision is not None
+        kept = self.spool.keep(asked.decision, asked.pending)
+        return _remarked(asked.decision, "not recorded yet", *(() if kept else ("spool",)))
 
-    def _record(self, decision: Decision, pending: dict[EntityRef, bytes], deadline: float) -> Decision:
-        if "online store" in decision.degraded:
-            return self._put_off(decision, pending)
-        left_ms = max(1.0, (deadline - time.perf_counter()) * 1000)
-        try:
-            reply = self.ledger.commit(decision.record, pending, decision, left_ms)
-        except (RedisUnavailable, RedisError):
-            return self._put_off(decision, pending)
-        if self.spool:
-            self.record_spooled(max(1.0, (deadline - time.perf_counter()) * 1000))
-        return _recorded(decision, reply) if isinstance(reply, int) else self._earlier(decision.record, reply)
-
-    def _put_off(self, decision: Decision, pending: dict[EntityRef, bytes]) -> Decision:
-        while len(self.spool) >= SPOOL_LIMIT:
-            del self.spool[next(iter(self.spool))]
-        self.spool[decision.event_id] = (decision.record, pending, decision)
-        return _remarked(decision, "not recorded yet")
-
-    def _again(self, record: Any, timeout_ms: float) -> Decision:
+    def _again(self, asked: Asked) -> None:
         # A retry of what still waits: the same decision, and a chance to record it.
-        _, _, decision = waiting = self.spool[record.event_id]
-        if decision.record != record:
-            raise EventConflict(_answered_otherwise(record.event_id))
+        waiting = self.spool.waiting.get(asked.record.event_id)
+        if waiting is None:
+            return
+        if waiting.decision.record != asked.record:
+            asked.answer = EventConflict(_answered_otherwise(asked.record.event_id))
+            return
+        asked.decision, asked.content = waiting.decision, encode(waiting.decision)
+        replies = self._call([asked], [self.ledger.command(asked.record, waiting.pending, asked.content)], share=0.5)
+        if replies is not None:
+            self._recorded(asked, replies[0])
+        if asked.answer is None or isinstance(asked.answer, LogFull):
+            asked.answer = _remarked(waiting.decision, "not recorded yet")
+        else:
+            self.spool.drop(asked.record.event_id)
+
+    def _call(self, together: Sequence[Asked], commands: Sequence[Command], share: float = 1.0) -> list[Reply] | None:
+        # For all of them in one round trip, within this share of the time that the first of them has; None without one.
+        if not commands:
+            return None
         try:
-            reply = self.ledger.committed(record, self._commits([waiting], timeout_ms)[0])
-        except (RedisUnavailable, RedisError, LogFull):
-            return _remarked(decision, "not recorded yet")
-        self.spool.pop(record.event_id)
-        return _recorded(decision, reply) if isinstance(reply, int) else self._earlier(record, reply)
-
-    def _commits(self, waiting: list[Waiting], timeout_ms: float) -> list[Any]:
-        return self.ledger.connection.call([self.ledger.command(*one) for one in waiting], timeout_ms)
-
-    def record_spooled(self, timeout_ms: float) -> int:
-        """Record what was answered while Redis was away, some of it; how many answers still wait.
-
-        A commit that was late, not lost, is found and left as it is: recording twice is recording once.
-        """
-        batch = dict(islice(self.spool.items(), SPOOL_BATCH))
-        try:
-            replies = self._commits(list(batch.values()), timeout_ms)
+            return self.ledger.connection.call(commands, max(LEAST_WAIT_MS, share * _left_ms(together)))
         except (RedisUnavailable, RedisError):
-            return len(self.spool)
-        for event_id, reply in zip(batch, replies, strict=True):
-            waiting = self.spool.pop(event_id)
-            if isinstance(reply, RedisError):
-                self.spool[event_id] = waiting  # at the end: one that cannot be recorded must not hold up the others
-        return len(self.spool)
+            return None
 
     def close(self, timeout_ms: float = 1000) -> None:
         """Record what still waits, as far as the time allows, and close the connection."""
         end = time.monotonic() + timeout_ms / 1000
-        left = len(self.spool)
-        while left and (left_ms := (end - time.monotonic()) * 1000) > 0:
-            before, left = left, self.record_spooled(left_ms)
-            if left == before:
-                break
+        while (left_ms := (end - time.monotonic()) * 1000) > 0 and self.spool.record(self.ledger, left_ms):
+            pass
+        self.spool.close()
         self.ledger.connection.close()
+
+
+def _earlier(record: Any, content: bytes) -> Scored:
+    if content.startswith(ANSWERED):
+        raise EventConflict(f"event id {record.event_id!r} was sent before, not to be scored; use another id")
+    earlier: Decision = decode(content, Decision)
+    if earlier.record != record:
+        raise EventConflict(_answered_otherwise(record.event_id))
+    return Scored(earlier, content)
 
 
 def _answered_otherwise(event_id: str) -> str:
     return f"event id {event_id!r} was answered before for another record; use an id for one event only"
 
 
-def _recorded(decision: Decision, full: int) -> Decision:
-    return _remarked(decision, "pending full") if full else decision
-
-
-def _remarked(decision: Decision, remark: str) -> Decision:
+def _remarked(decision: Decision, *remarks: str) -> Scored:
     # Of this answer, not of the decision: what is stored does not have it.
-    return msgspec.structs.replace(decision, degraded=[*decision.degraded, remark])
+    return Scored(msgspec.structs.replace(decision, degraded=[*decision.degraded, *remarks]))
 
 
-def view_reads(
-    features: FeatureSet, refs: list[EntityRef], stored: list[StoredEntity], record: Any
-) -> dict[str, ViewRead]:
-    """What a vector needs of each view: the stored history and the pending rows, the record's own left out."""
-    reads: dict[str, ViewRead] = {}
-    for ref, entity in zip(refs, stored, strict=True):
-        for view in features.views:
-            if view.entity == ref.entity:
-                try:
-                    history = History.decode(view, entity.states.get(view.name))
-                except CorruptState:
-                    history = History(view)
-                reads[view.name] = ViewRead(history, [])
-        for identity, content in entity.pending.items():
-            if identity != record.identity:
-                for view, row in features.pending_rows(content):
-                    reads[view.name].pending.append(row)
-    return reads
+def _left_ms(together: Sequence[Asked]) -> float:
+    return max(LEAST_WAIT_MS, (min(asked.deadline_s for asked in together) - time.perf_counter()) * 1000)

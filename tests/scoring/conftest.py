@@ -12,13 +12,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from features.online_store import RedisOnlineStore
 from features.store_plan import StorePlan, ViewFields
 from models.manifest import Manifest
 from models.onnx import OnnxModel
-from models.onnx_export import export, to_float32
 from models.snapshot import OnlineSnapshot
 from scoring.ledger import Ledger
 from scoring.live_models import LiveModels
@@ -118,15 +116,25 @@ def scorer(open_scorer: OpenScorer, redis_db: str) -> Scorer:
     return open_scorer(redis_db)
 
 
-@pytest.fixture(scope="session")
-def amount_artifact() -> bytes:
+def amount_bytes() -> bytes:
     """The ONNX bytes of a real model that has learned one thing: amounts above 1000 are fraud."""
+    # Here, not above: processes that tests start import this file too, and need not wait for these.
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    from models.onnx_export import export, to_float32
+
     rng = np.random.default_rng(0)
     X = np.where(rng.random((400, len(NAMES))) < 0.5, np.nan, rng.random((400, len(NAMES))))
     X[:, AMOUNT] = rng.uniform(0, 2000, 400)
     X = to_float32(X)
     trees = HistGradientBoostingClassifier(max_iter=20).fit(X, (X[:, AMOUNT] > 1000).astype(int))
     return export(trees, X).content
+
+
+@pytest.fixture(scope="session")
+def amount_artifact() -> bytes:
+    """Those bytes, made once."""
+    return amount_bytes()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ import pytest
 
 from features.feature_set import EntityRef
 from models.onnx import OnnxModel
-from scoring.scorer import PRIOR_SCORE, EventConflict, Scorer
+from scoring.deciding import PRIOR_SCORE
+from scoring.scorer import EventConflict, Scorer
 from stream.embedded_redis import EmbeddedRedis
 from stream.records import Action, Decision, Label, encode
 from tests.scoring.conftest import T0, OpenScorer, Says, feature, live, minutes_later, payment
@@ -250,7 +251,7 @@ def test_a_stopped_redis_is_answered_without_and_recorded_later(
         go_on(own_redis)
     after = score(scorer, "after")
     assert after.degraded == []
-    assert scorer.spool == {}
+    assert scorer.spool.waiting == {}
     kept = scorer.decision("late")
     assert kept is not None
     assert (kept.scored_at, kept.degraded) == (late.scored_at, ["online store"])
@@ -266,7 +267,7 @@ def test_a_retry_records_what_waited_and_says_so(own_redis: EmbeddedRedis, open_
         go_on(own_redis)
     again = score(scorer)
     assert (again.scored_at, again.degraded) == (late.scored_at, ["online store"])
-    assert (scorer.spool, logged(scorer, "decisions")) == ({}, 1)
+    assert (scorer.spool.waiting, logged(scorer, "decisions")) == ({}, 1)
     assert score(scorer) == again
 
 
@@ -279,7 +280,7 @@ def test_what_waited_is_recorded_when_the_scorer_closes(own_redis: EmbeddedRedis
     finally:
         go_on(own_redis)
     scorer.close(PATIENT_MS)
-    assert (scorer.spool, logged(scorer, "decisions")) == ({}, 25)
+    assert (scorer.spool.waiting, logged(scorer, "decisions")) == ({}, 25)
 
 
 def test_one_decision_that_cannot_be_recorded_does_not_hold_up_the_others(
@@ -295,7 +296,7 @@ def test_one_decision_that_cannot_be_recorded_does_not_hold_up_the_others(
     finally:
         go_on(own_redis)
     score(scorer, "e3")
-    assert list(scorer.spool) == ["e1"]
+    assert list(scorer.spool.waiting) == ["e1"]
     assert scorer.decision("e2") is not None
 
 

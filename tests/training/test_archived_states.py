@@ -17,7 +17,7 @@ from features.fraud import CARD, FRAUD, MERCHANT
 from features.history import History
 from features.online_store import MemoryOnlineStore
 from features.worker import Folder
-from scoring.scorer import view_reads
+from scoring.deciding import view_reads
 from stream.archive import Archive, day_of
 from stream.archive_note import read_note, write_note
 from stream.log import Entry, Partition, partition_of

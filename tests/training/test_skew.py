@@ -15,7 +15,7 @@ import pytest
 from features.fraud import FRAUD
 from features.online_store import MemoryOnlineStore
 from features.worker import Folder
-from scoring.scorer import view_reads
+from scoring.deciding import view_reads
 from scoring.skew_report import SkewReport
 from stream.archive import Archive
 from stream.log import Entry, Partition, partition_of
