@@ -34,6 +34,14 @@ def alive_key(name: str) -> str:
     return f"learner:{name}:alive"
 
 
+def kept_weights_key(name: str, version: str) -> str:
+    """The set in Redis that has the weights of one version for a while, compressed JSON.
+
+    A set, since a version counts labels: what a restarted learner publishes may bear a version that was there before.
+    """
+    return f"model:online:{name}:{version}"
+
+
 class OnlineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the online model learns.
 

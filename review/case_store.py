@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from review.case import AuditEntry, Case, Deed, Place, joined_by, label_of, opened_by, source_of
+from review.case_erasure import IsOf, erase_flags, scrub, search_cases
 from review.schema import migrate
 from stream.log import Partition
 from stream.records import MICROSECOND, Decision, Label, Reason, Verdict, decode, encode, from_micros, micros
@@ -194,6 +195,30 @@ class CaseStore:
         """These labels are in the log. Call it only after they were appended: marked too early, they can be lost."""
         with self._transaction():
             self._db.executemany("UPDATE outbox SET sent = 1 WHERE identity = ?", [(one.identity,) for one in labels])
+
+    # Forgetting
+
+    def flagged(self, is_of: IsOf) -> list[Decision]:
+        """The flagged decisions that are about somebody."""
+        return search_cases(self._db, is_of)[0]
+
+    def erase(self, is_of: IsOf) -> int:
+        """Delete the events and labels of somebody, cases without other events too; how many rows. Repeats do nothing.
+
+        What is left of a case is as if the others alone had come. Nothing deleted is left in the file.
+        """
+        with self._transaction():
+            decisions, labels = search_cases(self._db, is_of)
+            for case_id in erase_flags(self._db, [decision.event_id for decision in decisions], labels):
+                first, *others = self.decisions(case_id)
+                case = opened_by(first)
+                for decision in others:
+                    case = joined_by(case, decision)
+                changed = ", ".join(f"{name} = ?" for name in _figures(case))
+                values = (*_figures(case).values(), case.entity, len(case.events), case_id)
+                self._db.execute(f"UPDATE cases SET {changed}, entity = ?, event_count = ? WHERE case_id = ?", values)
+        scrub(self._db)
+        return len(decisions) + len(labels)
 
     @contextmanager
     def _transaction(self, lock: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[None]:

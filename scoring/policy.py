@@ -34,7 +34,8 @@ class PolicyChoice(NamedTuple):
     """The outcome, the probability with which it was chosen, what each was expected to cost, and by whose numbers.
 
     `propensity` below 1 with the outcome `approve` marks a would-be decline that was let through. `cheapest` is the
-    outcome before any rule or draw.
+    outcome before any rule or draw. `review_free` and `draw_free` are what the budget said, None where it was not
+    asked.
     """
 
     outcome: Outcome
@@ -42,6 +43,8 @@ class PolicyChoice(NamedTuple):
     expected: Expected
     segment: str
     cheapest: Outcome
+    review_free: bool | None = None
+    draw_free: bool | None = None
 
     @property
     def expected_cost(self) -> dict[str, float]:
@@ -98,34 +101,40 @@ class Policy:
         if self.currency_rates:
             amount *= self.currency_rates.get(record.currency, 1.0)
         expected = expected_costs(costs, probability, amount)
-        outcome = cheapest = self._cheapest(costs, probability, expected, fired)
-        propensity = 1.0
+        cheapest, review_free = self._cheapest(costs, probability, expected, fired)
+        outcome = cheapest
+        propensity, draw_free = 1.0, None
         if fired:
             outcome = self._overruled(outcome, fired, costs)
         elif outcome == "decline" and self._subject_to_a_draw(amount):
             share = self.let_through.share
-            if self.draw(record.event_id) < share:
+            draw_free = self.budget.may_let_through
+            if draw_free and self.draw(record.event_id) < share:
                 self.budget.charge_let_through()
                 outcome, propensity = "approve", share
-            else:
+            elif draw_free:
                 propensity = 1.0 - share
-        return PolicyChoice(outcome, propensity, expected, name, cheapest)
+        return PolicyChoice(outcome, propensity, expected, name, cheapest, review_free, draw_free)
 
     def draw(self, event_id: str) -> float:
         """A number in [0, 1) that depends on the event id and the key alone: a retry draws the same."""
         digest = blake2b(event_id.encode(), digest_size=DRAW_BYTES, key=self._key[:64]).digest()
         return float((int.from_bytes(digest, "little") >> SPARE_BITS) / DRAWS)
 
-    def _cheapest(self, costs: Costs, probability: float, expected: Expected, fired: Sequence[Rule]) -> Outcome:
+    def _cheapest(
+        self, costs: Costs, probability: float, expected: Expected, fired: Sequence[Rule]
+    ) -> tuple[Outcome, bool | None]:
+        """The outcome, and what the budget of analysts' time said to it."""
         if probability < costs.review_floor:
-            return "approve"
+            return "approve", None
         other: Outcome = "decline" if expected.decline < expected.approve else "approve"
         worth = min(expected.approve, expected.decline) - expected.review
         if worth <= 0.0:
-            return other
+            return other, None
         if fired and overrule("review", fired) != "review":
-            return "review"  # it will not be one: no minutes are taken
-        return "review" if self.budget.take_review(costs.review_minutes, worth) else other
+            return "review", None  # it will not be one: no minutes are taken
+        is_free = self.budget.take_review(costs.review_minutes, worth)
+        return ("review" if is_free else other), is_free
 
     def _overruled(self, outcome: Outcome, fired: Sequence[Rule], costs: Costs) -> Outcome:
         final = overrule(outcome, fired)
@@ -135,4 +144,4 @@ class Policy:
 
     def _subject_to_a_draw(self, amount: float) -> bool:
         settings = self.let_through
-        return settings.share > 0.0 and amount <= settings.largest_amount and self.budget.may_let_through
+        return settings.share > 0.0 and amount <= settings.largest_amount

@@ -32,15 +32,24 @@ def load_policy(path: Path, source: type[Any], key: str = "") -> Policy:
     The version is the policy's name and eight digits of a hash of all its numbers and conditions: comments and order
     do not change it, everything that can change an outcome does.
     """
-    return _File(path).policy(source, key)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidPolicy(f"policy {path} cannot be read: {error}") from None
+    return read_policy(text, source, key, path)
+
+
+def read_policy(text: str, source: type[Any], key: str = "", path: Path | str = "(kept)") -> Policy:
+    """As `load_policy`, from what the file says. `path` is for messages."""
+    return _File(text, path).policy(source, key)
 
 
 class _File:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, text: str, path: Path | str) -> None:
         self.path = path
         try:
-            self.content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            self.content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
             raise InvalidPolicy(f"policy {path} cannot be read: {error}") from None
 
     def policy(self, source: type[Any], key: str) -> Policy:

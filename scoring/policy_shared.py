@@ -116,6 +116,7 @@ class SharedBudget:
         self.analysts = analysts
         self.daily_limit = daily_limit
         self.problem = ""
+        self.failures = 0
         self._connection = connection
         self._script = connection.script(_SETTLE)
         self._key = budget_key(use_case)
@@ -134,6 +135,11 @@ class SharedBudget:
         """The budget of a policy."""
         longest = max(costs.review_minutes for costs in (policy.default, *(one.costs for one in policy.segments)))
         return cls(connection, use_case, policy.analysts, policy.let_through.daily_limit, longest)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """The problem under the name that feeds have for theirs."""
+        return {"budget": self.problem} if self.problem else {}
 
     def take_review(self, minutes: float, worth: float) -> bool:
         """See `Budget`."""
@@ -211,6 +217,7 @@ class SharedBudget:
                 raise reply
         except (RedisUnavailable, RedisError) as error:
             self.problem = f"the analysts' time is not shared: {error}"
+            self.failures += 1
             with self._lock:
                 self._owed += owed
             return

@@ -74,6 +74,7 @@ class Archive:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._lock)
+            self._lock = -1
             raise ArchiveInUse(f"another archiver writes to {self.directory}; stop it, or give another home") from None
         for path in self.directory.glob(f"*/date=*/*{UNFINISHED}"):
             path.unlink()
@@ -83,7 +84,9 @@ class Archive:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        os.close(self._lock)
+        if self._lock >= 0:  # it may have been lent
+            os.close(self._lock)
+        self._lock = -1
 
     def write(self, log_name: str, batch: Mapping[Partition, Sequence[Entry]]) -> Written:
         """Store the records of a batch that are not stored yet, in this order.

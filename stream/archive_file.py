@@ -1,7 +1,8 @@
 """One finished file of the archive: its name, and how its entries are read.
 
-A file is never changed. It goes when its day expires, or when `stream.compaction` has merged it with others: then a
-larger file has its entries, so whoever listed it before still finds them.
+A file is not changed, but for what is erased from it (`stream.archive_erasure`). It goes when its day expires, or when
+`stream.compaction` has merged it with others: then a larger file has its entries, so whoever listed it before still
+finds them.
 """
 
 from __future__ import annotations
@@ -51,10 +52,11 @@ def entries(files: Sequence[ArchiveFile]) -> Iterator[Entry]:
 
 
 def name_of_log(file: ArchiveFile) -> str | None:
-    """The name of the log that the records come from; None where the file has expired."""
+    """The name of the log that the records come from; None where the file has expired, or all in it was erased."""
     try:
         with pq.ParquetFile(file.path) as table:
-            return str(next(table.iter_batches(1, columns=["log"])).column("log")[0].as_py())
+            first = next((batch for batch in table.iter_batches(1, columns=["log"]) if batch.num_rows), None)
+            return None if first is None else str(first.column("log")[0].as_py())
     except FileNotFoundError:
         larger = _larger(file)
         return None if larger is None else name_of_log(larger)

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from threading import Event
 
 from stream.archive import ARCHIVED, Archive, Written
+from stream.archive_pause import is_asked_for, lend
 from stream.compaction import compact, remove_rubbish
 from stream.log import Consumer, Entry, Log, LogUnavailable, Partition
 
@@ -104,12 +105,16 @@ def archive_forever(
     """Archive until `stop` is set; then store what waits and leave the group within about one poll.
 
     At the start and every `tidy_every_s` it deletes expired days and merges the small files of closed ones. A log or a
-    disk that fails for a while is waited for. One archiver for one directory, or it raises `ArchiveInUse`.
+    disk that fails for a while is waited for. Whoever asks for the archive gets it for a while
+    (`stream.archive_pause`). One archiver for one directory, or it raises `ArchiveInUse`.
     """
     pause_s = FIRST_PAUSE_S
     tidy_at = time.monotonic()
     with archive:
         while not stop.is_set():
+            if is_asked_for(archive):
+                lend(archive, stop)
+                continue
             if time.monotonic() >= tidy_at:
                 # Without a consumer: merging may take longer than a member may be silent.
                 tidy(archive, retention, datetime.now(UTC).date(), stop)
@@ -117,7 +122,7 @@ def archive_forever(
             try:
                 with closing(log.consumer(GROUP, ARCHIVED)) as consumer:
                     archiver = Archiver(archive, log, consumer, flush_records, flush_s)
-                    while not stop.is_set() and time.monotonic() < tidy_at:
+                    while not stop.is_set() and time.monotonic() < tidy_at and not is_asked_for(archive):
                         before = archiver.waiting
                         written = archiver.step(poll_limit, poll_timeout_ms)
                         if written.files:

@@ -144,8 +144,8 @@ class Decision(_Record, frozen=True, kw_only=True, tag="decision"):
 
     `segment` names whose numbers the policy used, `expected_cost` what each outcome was expected to cost by them, in
     the policy's currency and without the price of analysts' time. `review_free` is what the budget of analysts' time
-    said when it was asked for a review, `draw_free` what that of let-throughs did (None: it was not asked): with these two
-    the outcome can be recomputed.
+    said when it was asked for a review, `draw_free` what that of let-throughs did (None: it was not asked): with these
+    two the outcome can be recomputed.
 
     `rules` fired, `snoozed_rules` would have but for a snooze, `shadow_rules` would have if they were live; `tags` is
     what rules attached, `score_added` what they added to the score (it is in `score`; the models' own is the

@@ -7,7 +7,7 @@ that weights and offsets are always of one moment.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -224,6 +224,31 @@ class LearnerStore:
         """Forget the labelled scores that came first; gives their events."""
         gone = "DELETE FROM labelled WHERE arrival <= ? RETURNING event_id"
         return [row[0] for row in self._db.execute(gone, (up_to_arrival,)).fetchall()]
+
+    # Forgetting
+
+    def erase(self, events: Iterable[str], is_of: Callable[[Label], bool], dry_run: bool = False) -> int:
+        """Delete all that is kept of these events, and early labels that are about somebody; how many rows.
+
+        What was learned from them stays in the weights. Nothing deleted is left in the file.
+        """
+        early = self._db.execute("SELECT event_id, label FROM early").fetchall()
+        doomed = {*events, *(event_id for event_id, content in early if is_of(decode(content, Label)))}
+        tables = ("unobserved", "applied", "early", "labelled", "decisions")
+        count = 0
+        if dry_run:
+            for table in tables:
+                found = (self._db.execute(f"SELECT count(*) FROM {table} WHERE event_id = ?", (e,)) for e in doomed)
+                count += sum(int(rows.fetchone()[0]) for rows in found)
+            return count
+        with self.transaction():
+            for table in tables:
+                for event_id in doomed:
+                    count += self._db.execute(f"DELETE FROM {table} WHERE event_id = ?", (event_id,)).rowcount
+        self._db.execute("VACUUM")
+        if self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise sqlite3.OperationalError("the learner's file is being read; run the same again")
+        return count
 
     # Offsets and state
 

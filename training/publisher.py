@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+import zlib
 from typing import Protocol
 
 import msgspec
 
-from models.snapshot import ALIVE_EXPIRY_MS, OnlineWeights, alive_key
-from stream.connection import RedisConnection
+from models.snapshot import ALIVE_EXPIRY_MS, OnlineWeights, alive_key, kept_weights_key
+from stream.connection import RedisConnection, RedisError
 from training.learner_report import LearnerReport
+
+WEIGHTS_KEPT_MS = 3_600_000
+"""How long the keeper of the audit chain may be behind and still find the weights that a decision cites."""
 
 
 def model_key(name: str) -> str:
@@ -46,8 +50,20 @@ class RedisPublisher:
         self._name = name
 
     def send_weights(self, weights: OnlineWeights) -> None:
-        """Set `model_key(name)`."""
-        self._connection.one("SET", model_key(self._name), weights.to_json())
+        """Set `model_key(name)`, after keeping the same under their version for the audit chain to fetch.
+
+        Reversed, a decision could cite weights that nobody can fetch.
+        """
+        content, kept = weights.to_json(), kept_weights_key(self._name, weights.version)
+        for reply in self._connection.call(
+            [
+                ("SADD", kept, zlib.compress(content)),
+                ("PEXPIRE", kept, WEIGHTS_KEPT_MS),
+                ("SET", model_key(self._name), content),
+            ]
+        ):
+            if isinstance(reply, RedisError):
+                raise reply
 
     def send_report(self, report: LearnerReport) -> None:
         """Set `metrics_key(name)`."""
