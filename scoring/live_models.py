@@ -5,17 +5,24 @@ from __future__ import annotations
 import logging
 import math
 import time
+import timeit
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from models.onnx import OnnxModel
 from models.registry import ModelNotFound, Registry
 from models.shap import ShapModel
 from models.snapshot import ALIVE_EXPIRY_MS, InvalidWeights, OnlineSnapshot, OnlineWeights, alive_key
+from models.watch import WatchedModel
 from scoring.background import Background
 from stream.connection import RedisConnection, RedisError, RedisUnavailable
 
 REFRESH_INTERVAL_S = 0.5
+WARM_UP_ROUNDS = 3
+REFUSED_S = 60.0
+"""How long a model that was found unfit is not tried again."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +36,7 @@ class LiveModels:
     minus infinity if it never did.
     """
 
-    batch: OnnxModel | None = None
+    batch: OnnxModel | WatchedModel | None = None
     online: OnlineSnapshot | None = None
     online_at_s: float = -math.inf
     read: ShapModel | None = None
@@ -38,19 +45,25 @@ class LiveModels:
 class ModelFeed:
     """Keeps `current` up to date from the registry's champion and the learner's snapshots.
 
-    A model made for another definition of the features is not taken. `problems` says what is wrong, by member. The
-    online model is as fresh as the learner's last sign of life: weights that stay in Redis when the learner is gone
-    grow old, and `combine` leaves them out in time.
+    A model made for another definition of the features is not taken, nor one that answers with no number, or takes
+    longer than `limit_ms` for one row; one that gets slow later is watched (`models/watch.py`). `problems` says what is
+    wrong, by member. The online model is as fresh as the learner's last sign of life: weights that stay in Redis when
+    the learner is gone grow old, and `combine` leaves them out in time.
     """
 
-    def __init__(self, name: str, definition_hash: str, registry: Registry, redis_url: str) -> None:
+    def __init__(
+        self, name: str, definition_hash: str, registry: Registry, redis_url: str, limit_ms: float | None = None
+    ) -> None:
         self.name = name
         self.definition_hash = definition_hash
         self.registry = registry
+        self.limit_ms = limit_ms
         self.current = LiveModels()
         self.problems: dict[str, str] = {}
+        self.failures = 0
         self._connection = RedisConnection(redis_url, timeout_ms=500)
         self._snapshot = b""
+        self._refused, self._refused_until_s = "", -math.inf
         self._background = Background("model-feed", self.refresh, REFRESH_INTERVAL_S)
 
     def start(self) -> None:
@@ -67,12 +80,14 @@ class ModelFeed:
         batch, (online, confirmed_at_s) = self._batch(), self._online()
         read = self.current.read if batch is self.current.batch else self._read(batch)
         self.current = LiveModels(batch, online, confirmed_at_s, read)
+        self.failures += bool(self.problems)
 
-    def _batch(self) -> OnnxModel | None:
+    def _batch(self) -> OnnxModel | WatchedModel | None:
         present = self.current.batch
         try:
             version = self.registry.resolve(self.name)
             if present is not None and present.version == version:
+                self.problems.pop("batch", None)
                 return present
             manifest = self.registry.manifest(self.name, version)
             if manifest.definition_hash != self.definition_hash:
@@ -81,14 +96,30 @@ class ModelFeed:
                     f"the features are {self.definition_hash}; run 'headrace train {self.name}'"
                 )
                 return present
+            if version == self._refused and time.monotonic() < self._refused_until_s:
+                return present
             loaded = self.registry.load(self.name, version)
+            if why := self._unfit(loaded):
+                self._refused, self._refused_until_s = version, time.monotonic() + REFUSED_S
+                self.problems["batch"] = f"model {self.name} {version} {why}; the one before it stays; train it again"
+                return present
         except (ModelNotFound, OSError, ValueError) as error:
             self.problems["batch"] = str(error)
             return present
         self.problems.pop("batch", None)
-        return loaded
+        return loaded if self.limit_ms is None else WatchedModel(loaded, self.limit_ms)
 
-    def _read(self, batch: OnnxModel | None) -> ShapModel | None:
+    def _unfit(self, model: OnnxModel) -> str | None:
+        """Why a model that could be loaded is not taken all the same."""
+        row = np.zeros(len(model.manifest.feature_names))
+        if math.isnan(model.score_one(row)):
+            return "answers with no number"
+        taken_ms = min(timeit.repeat(lambda: model.score_one(row), number=1, repeat=WARM_UP_ROUNDS)) * 1000
+        if self.limit_ms is not None and taken_ms > self.limit_ms:
+            return f"takes {taken_ms:.0f} ms for one row, and may take {self.limit_ms:.0f} ms"
+        return None
+
+    def _read(self, batch: OnnxModel | WatchedModel | None) -> ShapModel | None:
         try:
             return None if batch is None else self.registry.read(self.name, batch.version)
         except (ModelNotFound, OSError, ValueError) as error:

@@ -1,0 +1,80 @@
+"""What the breaker takes for a failure of Redis, and what for an error of one command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from scoring.breaker import Breaker, State
+from stream.connection import RedisConnection, RedisError
+
+
+@pytest.fixture
+def breaker(redis_db: str) -> Iterator[Breaker]:
+    with RedisConnection(redis_db) as probe:
+        yield Breaker(probe, patience_ms=5000)
+
+
+def state_of(breaker: Breaker) -> State:
+    """Its state now: a call, so that a type checker does not take the last one for granted."""
+    return breaker.state
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("LOADING Redis is loading the dataset in memory", State.OPEN),
+        ("BUSY Redis is busy running a script. You can only call SCRIPT KILL", State.OPEN),
+        ("NOAUTH Authentication required.", State.OPEN),
+        ("MISCONF Redis is configured to save RDB snapshots, but it is currently unable to", State.READ_ONLY),
+        ("OOM command not allowed when used memory > 'maxmemory'.", State.READ_ONLY),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", State.CLOSED),
+        ("OUTBOXFULL", State.CLOSED),
+        ("ERR unknown command", State.CLOSED),
+    ],
+)
+def test_an_error_of_redis_itself_opens_and_one_of_a_command_does_not(
+    breaker: Breaker, text: str, state: State
+) -> None:
+    for _ in range(10):
+        breaker.refused(RedisError(text))
+    assert state_of(breaker) is state
+    breaker.ask()
+    breaker.ask()
+    assert state_of(breaker) is State.CLOSED
+
+
+def test_an_open_breaker_needs_two_writes_in_a_row(breaker: Breaker) -> None:
+    for _ in range(3):
+        breaker.failed("gone")
+    breaker.ask()
+    assert state_of(breaker) is State.OPEN
+    breaker.ask()
+    assert state_of(breaker) is State.CLOSED
+
+
+def test_two_long_waits_open_it_and_many_short_ones_among_answers_do_not(breaker: Breaker) -> None:
+    for _ in range(100):
+        breaker.failed("late", waited_ms=1.0)
+        breaker.points -= 2  # two were answered
+    assert state_of(breaker) is State.CLOSED
+    breaker.failed("late", waited_ms=20.0)
+    assert state_of(breaker) is State.CLOSED
+    breaker.failed("late", waited_ms=20.0)
+    assert state_of(breaker) is State.OPEN
+
+
+def test_writes_that_all_fail_open_it_though_reads_work(breaker: Breaker) -> None:
+    for _ in range(5):
+        breaker.points = max(0, breaker.points - 1)  # a read was answered
+        breaker.failed("late")
+    assert state_of(breaker) is State.OPEN
+
+
+def test_its_turns_are_logged_once_each(breaker: Breaker, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(50):
+        breaker.failed("gone")
+    breaker.ask()
+    breaker.ask()
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]

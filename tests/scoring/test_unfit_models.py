@@ -1,0 +1,126 @@
+"""The table "When things go wrong" of docs/operations.md: models that are missing, corrupt, no number, or slow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from models.onnx import OnnxModel
+from models.registry import Registry
+from models.watch import OVERRUNS_LIMIT, WatchedModel
+from scoring.deciding import PRIOR_SCORE
+from scoring.live_models import ModelFeed
+from scoring.scorer import Scorer
+from scoring.use_case import FRAUD
+from stream.records import encode
+from tests.models.slow_model import looping_artifact
+from tests.scoring.conftest import AMOUNT, MANIFEST, NAMES, live, payment
+
+LIMIT_MS = 20.0
+SLOW = 2_000_000
+WIDTH = len(NAMES)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path)
+
+
+@pytest.fixture
+def feed(redis_db: str, registry: Registry) -> Iterator[ModelFeed]:
+    made = ModelFeed("fraud", FRAUD.features.definition_hash, registry, redis_db, LIMIT_MS)
+    yield made
+    made.stop()
+
+
+def champion(registry: Registry, version: str, artifact: bytes) -> Path:
+    """Register it and make it the champion; where its file is."""
+    manifest = msgspec.structs.replace(MANIFEST, version=version)
+    registry.alias("fraud", "champion", registry.register(artifact, manifest))
+    (file,) = registry.path("fraud", version).glob("*.onnx")
+    return file
+
+
+def good(registry: Registry) -> None:
+    champion(registry, "good", looping_artifact(WIDTH, AMOUNT))
+
+
+def version_of(feed: ModelFeed) -> str | None:
+    feed.refresh()
+    return None if feed.current.batch is None else feed.current.batch.version
+
+
+def test_without_any_model_the_base_rate_answers_until_one_comes(
+    feed: ModelFeed, registry: Registry, scorer: Scorer
+) -> None:
+    scorer.models = lambda: feed.current
+    assert version_of(feed) is None
+    without = scorer.score(payment("e1"), 5000)
+    assert (without.score, without.degraded) == (PRIOR_SCORE, ["batch model", "models"])
+    good(registry)
+    assert version_of(feed) == "good"
+    assert scorer.score(payment("e2"), 5000).degraded == []
+
+
+@pytest.mark.parametrize(
+    ("artifact", "why"),
+    [
+        (looping_artifact(WIDTH, AMOUNT, always=50_000), "ms for one row"),
+        (looping_artifact(WIDTH, AMOUNT, probability=float("nan")), "no number"),
+    ],
+    ids=["slow", "NaN"],
+)
+def test_an_unfit_champion_is_refused_and_the_one_before_stays(
+    feed: ModelFeed, registry: Registry, scorer: Scorer, artifact: bytes, why: str
+) -> None:
+    good(registry)
+    assert version_of(feed) == "good"
+    champion(registry, "unfit", artifact)
+    assert version_of(feed) == "good"
+    assert why in feed.problems["batch"]
+    assert version_of(feed) == "good"
+    scorer.models = lambda: feed.current
+    assert scorer.score(payment("e1"), 5000).degraded == []
+    registry.alias("fraud", "champion", "good")
+    assert version_of(feed) == "good"
+    assert "batch" not in feed.problems
+
+
+@pytest.mark.parametrize("damage", ["cut", "rubbish", "gone"])
+def test_a_corrupt_file_is_refused_and_the_one_before_stays(feed: ModelFeed, registry: Registry, damage: str) -> None:
+    good(registry)
+    assert version_of(feed) == "good"
+    file = champion(registry, "corrupt", looping_artifact(WIDTH, AMOUNT, probability=0.5))
+    whole = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(whole[: len(whole) // 2] if damage == "cut" else bytes(reversed(whole)))
+    assert version_of(feed) == "good"
+    assert "batch" in feed.problems
+    file.write_bytes(whole)
+    assert version_of(feed) == "corrupt"  # as soon as it can be read
+
+
+def test_a_model_that_gets_slow_is_left_out_in_time_and_costs_few_answers_anything(
+    scorer: Scorer, registry: Registry
+) -> None:
+    """Its file takes seconds for one row of such amounts."""
+    content = looping_artifact(WIDTH, AMOUNT)
+    model = WatchedModel(OnnxModel(content, MANIFEST), LIMIT_MS)
+    scorer.models = live(model)
+    assert scorer.score(payment("quick"), 5000).degraded == []
+    times = []
+    for number in range(OVERRUNS_LIMIT + 20):
+        started_s = time.perf_counter()
+        decision = scorer.score(payment(f"e{number}", amount=float(SLOW)), 5000)
+        times.append(time.perf_counter() - started_s)
+        assert decision.degraded == ["batch model", "models"]
+        assert b"NaN" not in encode(decision)
+    assert max(times) < 1.0
+    assert np.median(times[OVERRUNS_LIMIT:]) < LIMIT_MS / 1000 < min(times[:OVERRUNS_LIMIT])
