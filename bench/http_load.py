@@ -52,6 +52,7 @@ class _Client(asyncio.Protocol):
         self.run = run
         self.due_s = 0.0
         self.received = b""
+        self.reopened = False
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -76,10 +77,14 @@ class _Client(asyncio.Protocol):
             return
         body, self.received = self.received[head_end + len(HEAD_END) :], b""
         self.run.answered(head[9:12].decode(), body, time.perf_counter() - self.due_s)
-        self.run.idle(self)
+        if b"connection: close" in head:
+            self.run.reopen(self)
+        else:
+            self.run.idle(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.run.lost(error)
+        if not self.reopened:
+            self.run.lost(error)
 
 
 class _Run:
@@ -87,6 +92,8 @@ class _Run:
 
     def __init__(self, url: str, bodies: list[bytes], rate: float) -> None:
         parts = urlsplit(url)
+        self.place = parts.hostname or "127.0.0.1", parts.port or 80
+        self.opening: set[asyncio.Future[tuple[asyncio.Transport, _Client]]] = set()
         head = f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\n"
         self.requests = [f"{head}content-length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
         self.rate = rate
@@ -128,6 +135,17 @@ class _Run:
         if len(self.took_ms) == len(self.requests):
             self.done.set_result(None)
 
+    def reopen(self, client: _Client) -> None:
+        """The server wants this client to connect anew."""
+        client.reopened = True
+        if client.transport is not None:
+            client.transport.close()
+        opening = asyncio.ensure_future(
+            asyncio.get_running_loop().create_connection(lambda: _Client(self), *self.place)
+        )
+        self.opening.add(opening)
+        opening.add_done_callback(self.opening.discard)
+
     def lost(self, error: Exception | None) -> None:
         """A connection that ends before the load does ends the load."""
         if not self.done.done():
@@ -135,12 +153,10 @@ class _Run:
 
 
 async def _drive(url: str, bodies: list[bytes], clients: int, rate: float) -> Load:
-    parts = urlsplit(url)
-    host, port = parts.hostname or "127.0.0.1", parts.port or 80
     loop = asyncio.get_running_loop()
     run = _Run(url, bodies, rate)
     for _ in range(clients):
-        await loop.create_connection(lambda: _Client(run), host, port)
+        await loop.create_connection(lambda: _Client(run), *run.place)
     while rate and not run.done.done() and run.sent < len(run.requests):
         run.tick()
         await asyncio.sleep(min(0.001, max(0.0, run._due_s() - time.perf_counter())))

@@ -17,7 +17,7 @@ from xxhash import xxh3_64_intdigest
 
 from features import merging
 from features.distinct import keep, member_key
-from features.rows import merged_size, widen
+from features.rows import merged_cells, merged_size, widen
 from features.view import KEPT_ROWS, MERGED_BUDGET, RECENT_IDS, ROW_BUDGET, View
 
 MAGIC = b"HRS2"
@@ -131,6 +131,12 @@ class History:
         if self.rows:
             return int(_TIME.unpack_from(self.rows, len(self.rows) - self.view.row_size)[0])
         return merging.newest_us(self.view, self.merged) if self.merged else NEVER
+
+    @property
+    def held(self) -> float:
+        """How many events it contains, merged ones included."""
+        merged = float(merged_cells(self.view, self.merged)[:, 2].sum()) if self.merged else 0.0
+        return merged + len(self.rows) // self.view.row_size
 
     def fold(self, row: bytes) -> bool:
         """Put one event's row in its place by time. False when it is older than any window can see."""

@@ -42,8 +42,8 @@ def work_forever(
     A log or a store that fails for a while is waited for: the batch in hand comes again and its repeats are no-ops.
     Any number of workers may run; they share the partitions.
 
-    After a small batch it waits `linger_s`, so that the next is larger: a batch costs its records and as much again, and
-    scorers share Redis and the cores with it. They see what waits meanwhile as pending, so nothing is seen later.
+    After a small batch it waits `linger_s`, so that the next is larger: a batch costs its records and as much again,
+    and scorers share Redis and the cores with it. They see what waits meanwhile as pending, so nothing is seen later.
     """
     pause_s = FIRST_PAUSE_S
     trim_at = time.monotonic() + trim_every_s

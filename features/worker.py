@@ -233,7 +233,7 @@ class Folder:
                 count.dead += letters
                 report(letters)
         raise TooManyConflicts(
-            f"{len(left)} entities, such as {left[0]}, were written by others {CONFLICT_LIMIT} times"
+            f"{len(left)} entities, such as a {left[0].entity}, were written by others {CONFLICT_LIMIT} times"
         )
 
     def _drop_known(self, ref: EntityRef, share: _Share, stored: Stored) -> None:

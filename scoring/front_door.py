@@ -21,6 +21,7 @@ from scoring.batch_door import USUAL, BatchDoor, Bounds
 from scoring.gate import Gate
 from scoring.key_feed import KeyFeed
 from scoring.openapi import amended
+from scoring.redeal import Redealing
 from scoring.rounds import Rounds
 from stream.card_numbers import mask
 from stream.records import InvalidRecord
@@ -154,6 +155,7 @@ class Doors:
     body_limit: ClassVar[int] = 65536
     batch_bounds: ClassVar[Bounds] = USUAL
     front_door: ClassVar[bool] = True
+    processes: ClassVar[int] = 1
     keys: ClassVar[KeyFeed | None] = None
     """None where nobody is asked for a key: then there is no gate."""
 
@@ -161,7 +163,8 @@ class Doors:
     def behind_front_door(cls, app: AsgiApp) -> AsgiApp:
         """The application that the server runs."""
         door = FrontDoor(app, lambda: cls.api, cls.body_limit, cls.batch_bounds, takes_records=cls.front_door)
-        return door if cls.keys is None else Gate(door, cls.keys, cls.batch_bounds)
+        guarded = door if cls.keys is None else Gate(door, cls.keys, cls.batch_bounds)
+        return Redealing(guarded) if cls.processes > 1 else guarded
 
 
 async def _read(receive: Receive, limit: int) -> bytes | Answer | None:

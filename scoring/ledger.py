@@ -3,7 +3,7 @@
 One script on the one Redis that carries the outbox does, in this order:
 
 1. An event that has been answered before is answered as before; nothing is written.
-2. A full outbox refuses: nothing is written, the sender must come again.
+2. A full outbox refuses: nothing is written, the sender must come again. So does a key that holds something else.
 3. The record joins the outbox (the log's streams), and its decision too.
 4. The answer is kept for retries, and the record is pending at each of its entities, where readers see it at once.
 """
@@ -33,17 +33,18 @@ class Ledger:
     local existing = redis.call('GET', KEYS[1])
     if existing then return existing end
     if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[7]) then return redis.error_reply('OUTBOXFULL') end
+    local fields = {}
+    for i = 4, #KEYS do fields[i] = redis.call('HLEN', KEYS[i]) end
     redis.call('XADD', KEYS[2], '*', 'k', ARGV[1], 'v', ARGV[2])
     if ARGV[3] ~= '' then redis.call('XADD', KEYS[3], '*', 'k', ARGV[1], 'v', ARGV[3]) end
     redis.call('SET', KEYS[1], ARGV[3] ~= '' and ARGV[3] or ARGV[9], 'PX', ARGV[4])
     local full, limit = 0, tonumber(ARGV[8])
     for i = 4, #KEYS do
-        local fields = redis.call('HLEN', KEYS[i])
-        if fields >= limit then
+        if fields[i] >= limit then
             full = full + 1
         else
             redis.call('HSET', KEYS[i], ARGV[5], ARGV[i + 6])
-            if fields == 0 then redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
+            if fields[i] == 0 then redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
         end
     end
     return full

@@ -9,29 +9,66 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bentoml
 import msgspec
+from bentoml._internal.log import SERVER_LOGGING_CONFIG
 
-from headrace.assembly import open_scorer
+from headrace.assembly import open_keys, open_scorer
+from headrace.cards import open_guard
+from headrace.doctor_log import KAFKA_READERS, READERS
+from headrace.logs import take_over
 from headrace.settings import Settings
 from scoring.api import Answer, Api
 from scoring.batch_door import Bounds
+from scoring.dead_processes import forget_dead_processes
 from scoring.explanation import ExactExplainer
 from scoring.front_door import Doors, ScoringService
 from scoring.live_models import registry_of
+from scoring.log_metrics import LogFeed
+from scoring.metric_table import OF_SCORING, counts_text
+from scoring.observed_shared import SharedCounts, run_folder
 from scoring.openapi import EXAMPLE, LABEL_EXAMPLE
+from scoring.readings import only_live_versions
 from scoring.skew_metrics import SkewFeed
 from scoring.typed_bodies import body_of
 from scoring.use_case import FRAUD
 from stream.child import die_with_parent
 from stream.records import Label, Transaction, decode
 
+if TYPE_CHECKING:
+    from scoring.traces import Traces
+
 SETTINGS = Settings()
+TIMEOUT_S = 1
+"""BentoML's, of one request that passes the front door."""
+SCRAPE_LIMIT_S = 0.8
 TransactionBody = body_of(Transaction, EXAMPLE)
 LabelBody = body_of(Label, LABEL_EXAMPLE)
+
+take_over(SETTINGS.log_format, SETTINGS.log_level, SERVER_LOGGING_CONFIG, ("bentoml", "circus", "uvicorn.error"))
+
+
+def start_traces() -> Traces | None:
+    """What follows decisions, where there is somewhere to send what it finds."""
+    if not SETTINGS.trace_endpoint:
+        return None
+    from scoring.traces import Traces
+
+    traces = Traces(SETTINGS.trace_share, SETTINGS.trace_endpoint)
+    traces.start()
+    return traces
+
+
+async def within(part: Callable[[], str]) -> str:
+    """A part of /metrics, made in another thread; nothing where it takes so long that BentoML would refuse all."""
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(part), SCRAPE_LIMIT_S)
+    except TimeoutError:
+        return ""
 
 
 class Refused(bentoml.exceptions.BentoMLException):
@@ -45,7 +82,7 @@ class Refused(bentoml.exceptions.BentoMLException):
     name="headrace_fraud",
     service_class=ScoringService,
     workers=SETTINGS.workers,
-    traffic={"timeout": 1},
+    traffic={"timeout": TIMEOUT_S},
     tracing={"excluded_urls": ".*"},
     logging={"access": {"enabled": False}},
     http={"host": SETTINGS.host, "port": SETTINGS.port or 3000},
@@ -57,14 +94,24 @@ class Fraud(Doors):
     body_limit = SETTINGS.body_limit
     batch_bounds = Bounds(SETTINGS.batch_limit, SETTINGS.batch_body_limit, SETTINGS.batch_deadline)
     front_door = SETTINGS.front_door
+    processes = SETTINGS.workers
+    keys = open_keys(SETTINGS)
 
     def __init__(self) -> None:
         die_with_parent()
-        self._scorer, self._feed = open_scorer(SETTINGS, FRAUD)
+        forget_dead_processes()
+        self._scorer, self._feed = open_scorer(SETTINGS, FRAUD, serving=True)
         self._feed.start()
+        if self.keys is not None:
+            self.keys.start()
         explainer = ExactExplainer(FRAUD.name, FRAUD.features, registry_of(SETTINGS.home), self._scorer.models)
-        self._api = Api(self._scorer, SETTINGS.clock_skew, SETTINGS.deadline, explainer)
+        self._api = Api(self._scorer, SETTINGS.clock_skew, SETTINGS.deadline, explainer, open_guard(SETTINGS))
+        self._counts = SharedCounts(self._feed.readings(self._api.observed, self._scorer), run_folder())
+        self._counts.start()
+        groups = [reader.group for reader in (KAFKA_READERS if SETTINGS.kafka else READERS)]
+        self._log = LogFeed(SETTINGS.redis, SETTINGS.partitions, SETTINGS.outbox_limit, groups)
         self._skew = SkewFeed(SETTINGS.redis, [FRAUD.name])
+        self._api.observed.traces = start_traces()
         self._scorer.warm_up(decode(msgspec.json.encode(EXAMPLE), Transaction))
         type(self).api = self._api
         # What lives now lives on: the collector need not walk it again within somebody's request.
@@ -90,20 +137,30 @@ class Fraud(Doors):
     def close(self) -> None:
         """Record what still waits, stop the background thread."""
         type(self).api = None
-        self._scorer.close()
         self._feed.stop()
+        if self.keys is not None:
+            self.keys.stop()
+        self._scorer.close()
+        self._counts.stop()
+        self._log.close()
         self._skew.close()
+        if self._api.observed.traces is not None:
+            self._api.observed.traces.stop()
 
     async def __is_ready__(self) -> bool:
-        """BentoML's /readyz: ready once a model is loaded and Redis answers.
+        """BentoML's /readyz: ready once a model is loaded and Redis has answered; then whatever Redis does.
 
         Async, so that it runs between two requests: the scorer's connection serves one thread.
         """
         return not self._api.ready()
 
     async def __metrics__(self, content: str) -> str:
-        """BentoML's /metrics: its own and ours, and what the newest skew check found."""
-        return content + await asyncio.to_thread(self._skew.text)
+        """BentoML's /metrics: its own and ours, how late the log's readers are, what the newest skew check found."""
+        told = await asyncio.gather(*(within(part) for part in (self._counted, self._log.text, self._skew.text)))
+        return content + "".join(told)
+
+    def _counted(self) -> str:
+        return counts_text(only_live_versions(self._counts.whole()), OF_SCORING)
 
     def _answer(self, route: str, body: Any) -> dict[str, Any]:
         answer = self._api.post(route, body.model_dump_json(exclude_none=True).encode())

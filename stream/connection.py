@@ -6,13 +6,13 @@ once and reads until every reply is in. One connection serves one thread.
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import time
 from collections.abc import Sequence
 from hashlib import sha1
 from itertools import chain
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -211,7 +211,7 @@ class RedisConnection:
 
 
 def _opened(unix: str, address: tuple[str, int], timeout_s: float) -> socket.socket:
-    if unix and os.path.exists(unix):
+    if unix and Path(unix).exists():
         link = socket.socket(socket.AF_UNIX)
         link.settimeout(timeout_s)
         try:

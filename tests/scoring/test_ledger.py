@@ -8,6 +8,7 @@ from features.feature_set import EntityRef
 from scoring.ledger import Ledger, is_of, marker_of
 from scoring.scorer import Scorer
 from scoring.use_case import FRAUD
+from stream.connection import RedisError
 from stream.log import LogFull
 from stream.records import Label, Transaction, encode
 from tests.scoring.conftest import T0, TTL_MS, OpenScorer, payment
@@ -65,6 +66,14 @@ def test_a_full_outbox_refuses_and_writes_nothing(open_scorer: OpenScorer, redis
         commit(ledger, payment("e2"))
     assert (everything(ledger), logged(ledger), pending(ledger)) == (before, 1, ["e1"])
     assert commit(ledger, payment("e1")) == marker_of(payment("e1"))  # what was taken is still answered
+
+
+def test_a_key_that_holds_something_else_refuses_and_nothing_is_written(ledger: Ledger) -> None:
+    ledger.connection.one("SET", ledger.store.key(EntityRef("merchant_id", "m")), "a stranger")
+    before = everything(ledger)
+    with pytest.raises(RedisError, match="WRONGTYPE"):
+        commit(ledger, payment("e1"))
+    assert (everything(ledger), logged(ledger)) == (before, 0)
 
 
 def test_the_pending_limit_bounds_the_hash(open_scorer: OpenScorer, redis_db: str) -> None:
