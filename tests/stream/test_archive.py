@@ -209,7 +209,13 @@ def test_the_loop_merges_the_small_files_of_days_that_are_over(log: RedisLog, di
     loop = threading.Thread(
         target=archive_forever,
         args=(Archive(directory), log, stop),
-        kwargs={"retention": timedelta(days=400), "flush_s": 0, "poll_timeout_ms": 20, "tidy_every_s": 0.5},
+        kwargs={
+            "retention": timedelta(days=400),
+            "flush_s": 0,
+            "linger_s": 0,
+            "poll_timeout_ms": 20,
+            "tidy_every_s": 0.5,
+        },
     )
     loop.start()
     try:
