@@ -126,7 +126,8 @@ def _in_process(settings: Settings, transactions: Iterator[Transaction], rate: f
 
 def _machine(settings: Settings) -> Figures:
     """What the same call costs a core that is busy, and one that slept: the rest of the figures stand between."""
-    model = registry_of(settings.home).load(FRAUD.name, "champion")
+    registry = registry_of(settings.home)
+    model = registry.load(FRAUD.name, registry.resolve(FRAUD.name))
     row = np.zeros(len(FRAUD.features.names))
     took: dict[float, list[float]] = {0.0: [], IDLE_S: []}
     for idle_s, found in took.items():
