@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +16,16 @@ Alias = Literal["champion", "challenger", "shadow", "previous"]
 ALIASES: tuple[Alias, ...] = ("champion", "challenger", "shadow", "previous")
 
 
-class AliasChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the log: from `at` on, `alias` of model `name` means `version` (None: nothing), and why."""
+class AliasMoved(RuntimeError):
+    """Somebody else moved the alias meanwhile; nothing was changed. A retry judges against what it means now."""
+
+
+class AliasChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the log: from `at` on, `alias` of model `name` means `version` (None: nothing), and why.
+
+    `gates` has what each gate said, in words, by the gate's name; `forced` names those that failed and were overruled.
+    `rollback` marks a return to the champion before.
+    """
 
     at: datetime
     alias: Alias
@@ -25,6 +33,9 @@ class AliasChange(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None
     by: str = ""
     why: str = ""
+    gates: dict[str, str] = {}
+    forced: list[str] = []
+    rollback: bool = False
 
 
 class AliasLog:
@@ -49,23 +60,64 @@ class AliasLog:
         """The version that each alias of the model means now; aliases that mean nothing are absent."""
         return _current(self.changes(), name)
 
-    def move(self, change: AliasChange) -> None:
-        """Append a change. When the champion changes, the version that it was becomes `previous` in the same write."""
+    def move(self, change: AliasChange, *expected: str | None) -> None:
+        """Append a change. When the champion changes, what a rollback would return to becomes `previous` with it.
+
+        Where an `expected` version is given, the alias must still mean it (None: nothing), under the same lock: of two
+        who saw one champion and want to replace it, one does. Raises `AliasMoved` for the other.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a+b") as file, _locked(file):
             file.seek(0)
             content = file.read()
-            champion = _current(_lines(content), change.name).get("champion")
+            known = list(_lines(content))
+            meant = _current(known, change.name).get(change.alias)
+            if expected and meant != expected[0]:
+                raise _moved(change, expected[0], meant, known)
             changes = [change]
-            if change.alias == "champion" and champion is not None and champion != change.version:
-                why = f"was champion before {change.version}"
-                changes.append(msgspec.structs.replace(change, alias="previous", version=champion, why=why))
+            if change.alias == "champion" and meant is not None and meant != change.version:
+                before = next(iter(champions([*known, change], change.name)[-2::-1]), None)
+                why = f"{'champion' if before else 'no champion'} before {change.version}"
+                changes.append(
+                    AliasChange(at=change.at, alias="previous", name=change.name, version=before, by=change.by, why=why)
+                )
+            if change.alias == "champion" and _current(known, change.name).get("challenger") == change.version:
+                challenger = AliasChange(at=change.at, alias="challenger", name=change.name, version=None, by=change.by)
+                changes.append(msgspec.structs.replace(challenger, why="it is the champion now"))
             # A line that a crash tore was never acknowledged: end it, so that this one starts afresh.
             torn = bool(content) and not content.endswith(b"\n")
             lines = b"".join(msgspec.json.encode(each) + b"\n" for each in changes)
             file.write(b"\n" * torn + lines)
             file.flush()
             os.fsync(file.fileno())
+
+
+def champions(changes: Iterable[AliasChange], name: str) -> list[str]:
+    """The champions whose turn could come again, oldest first; the last one is the present one.
+
+    A rollback takes away what came after the version that it returns to: rolling back twice goes back two steps, and
+    never forward to what was rolled back.
+    """
+    found: list[str] = []
+    for change in changes:
+        if change.name != name or change.alias != "champion":
+            continue
+        if change.version is None:
+            continue  # nobody is champion; the one before may come back
+        if change.rollback and change.version in found:
+            del found[len(found) - found[::-1].index(change.version) :]
+        elif found[-1:] != [change.version]:
+            found.append(change.version)
+    return found
+
+
+def _moved(change: AliasChange, expected: str | None, meant: str | None, known: list[AliasChange]) -> AliasMoved:
+    last = next((one for one in reversed(known) if (one.name, one.alias) == (change.name, change.alias)), None)
+    by = "" if last is None else f", moved by {last.by or 'somebody'} at {last.at:%Y-%m-%d %H:%M:%S}"
+    return AliasMoved(
+        f"the {change.alias} of {change.name!r} is {meant or 'nothing'}{by}, and was {expected or 'nothing'} when "
+        f"{change.version} was compared with it; nothing was changed: run the command again"
+    )
 
 
 def _lines(content: bytes) -> Iterator[AliasChange]:

@@ -10,13 +10,14 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 
-from models.aliases import ALIASES, Alias, AliasChange, AliasLog
+from models.aliases import ALIASES, Alias, AliasChange, AliasLog, champions
 from models.manifest import Manifest
 from models.onnx import OnnxModel
 from models.shap import ShapModel
@@ -24,6 +25,7 @@ from models.shap import ShapModel
 ARTIFACT = "model.onnx"
 MANIFEST = "manifest.json"
 BENTOML_FILE = "model.yaml"
+FOR_A_ROLLBACK = 2
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?")
 
@@ -62,31 +64,86 @@ class Registry:
             if (path / ARTIFACT).read_bytes() != onnx_bytes:
                 raise ValueError(f"model {manifest.name!r} has another version {version!r}; leave the version empty")
             return version
-        shutil.rmtree(path, ignore_errors=True)  # what a crash left of an earlier try; BentoML would refuse
-        self._store(onnx_bytes, manifest)
+        self._store(onnx_bytes, manifest, manifest.to_json())
         return version
+
+    def adopt(self, onnx_bytes: bytes, manifest_bytes: bytes) -> Manifest:
+        """Store a version of another registry byte by byte, under its own name and version; its manifest.
+
+        Adopting the same again changes nothing. Raises `ValueError` when the manifest is none, has no version, or this
+        registry has that version with other bytes; `InvalidArtifact` as `register`.
+        """
+        manifest = Manifest.from_json(manifest_bytes)
+        path = self.path(manifest.name, manifest.version)
+        OnnxModel(onnx_bytes, manifest)
+        if not _is_complete(path):
+            self._store(onnx_bytes, manifest, manifest_bytes)
+        elif self.content(manifest.name, manifest.version) != (onnx_bytes, manifest_bytes):
+            raise ValueError(
+                f"model {manifest.name!r} has a version {manifest.version!r} here already, with other bytes; "
+                "compare the two: one of them is not what it says"
+            )
+        return manifest
+
+    def content(self, name: str, version: str) -> tuple[bytes, bytes]:
+        """The bytes of the artifact and of its manifest, as they are stored. Raises `ModelNotFound`."""
+        self.manifest(name, version)
+        path = self.path(name, version)
+        return (path / ARTIFACT).read_bytes(), (path / MANIFEST).read_bytes()
 
     def alias(
         self,
         name: str,
         alias: Alias,
         version: str | None,
-        *,
+        *expected: str | None,
         by: str = "",
         why: str = "",
         at: datetime | None = None,
+        gates: Mapping[str, str] | None = None,
+        forced: Sequence[str] = (),
     ) -> None:
         """Let an alias mean a version from now on (None: nothing any more).
 
-        A new `champion` makes the one before it `previous`; to roll back, make `previous` the champion again.
-        Raises `ModelNotFound` when the version is not registered.
+        A new `champion` makes the one before it `previous`. Where an `expected` version is given, the alias must mean
+        it still. Raises `ModelNotFound` when the version is not registered, `AliasMoved` when somebody was faster.
         """
         if alias not in ALIASES:
             raise ValueError(f"alias {alias!r} is unknown; use one of {', '.join(ALIASES)}")
         if version is not None:
             self.manifest(name, version)
+        change = AliasChange(
+            at=datetime.now(UTC) if at is None else at,
+            alias=alias,
+            name=name,
+            version=version,
+            by=by,
+            why=why,
+            gates=dict(gates or {}),
+            forced=list(forced),
+        )
+        self._aliases.move(change, *expected)
+
+    def before(self, name: str) -> str:
+        """The champion before the present one: what a rollback returns to. Raises `ModelNotFound`."""
+        found = champions(self._aliases.changes(), name)
+        if self._aliases.current(name).get("champion") is None:
+            found.append("")  # the last champion was taken away: it is the one before
+        if len(found) < FOR_A_ROLLBACK:
+            raise ModelNotFound(f"model {name!r} had no champion before this one; promote a version instead")
+        return found[-2]
+
+    def rollback(self, name: str, *, by: str = "", why: str = "", at: datetime | None = None) -> str:
+        """Make the champion before the present one champion again; its version. Raises `ModelNotFound`, `AliasMoved`.
+
+        What was rolled back is not returned to: another rollback goes one champion further back.
+        """
+        present, version = self._aliases.current(name).get("champion"), self.before(name)
+        self.manifest(name, version)
         at = datetime.now(UTC) if at is None else at
-        self._aliases.move(AliasChange(at=at, alias=alias, name=name, version=version, by=by, why=why))
+        change = AliasChange(at=at, alias="champion", name=name, version=version, by=by, why=why, rollback=True)
+        self._aliases.move(change, present)
+        return version
 
     def aliases(self, name: str) -> dict[Alias, str]:
         """The version that each alias means now."""
@@ -139,7 +196,9 @@ class Registry:
         """Where BentoML's store keeps this version, whether it exists or not."""
         return self.directory / "models" / _checked(name) / _checked(version)
 
-    def _store(self, onnx_bytes: bytes, manifest: Manifest) -> None:
+    def _store(self, onnx_bytes: bytes, manifest: Manifest, manifest_bytes: bytes) -> None:
+        # What a crash left of an earlier try; BentoML would refuse.
+        shutil.rmtree(self.path(manifest.name, manifest.version), ignore_errors=True)
         # Read when BentoML is imported: otherwise it reports each saved model to its makers.
         os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
         with warnings.catch_warnings():
@@ -153,7 +212,7 @@ class Registry:
         tag = f"{manifest.name}:{manifest.version}"
         with bentoml.models.create(tag, labels=labels, _model_store=ModelStore(store)) as model:
             Path(model.path_of(ARTIFACT)).write_bytes(onnx_bytes)
-            Path(model.path_of(MANIFEST)).write_bytes(manifest.to_json())
+            Path(model.path_of(MANIFEST)).write_bytes(manifest_bytes)
 
     def _no_model(self, name: str) -> ModelNotFound:
         return ModelNotFound(f"no model {name!r} in the registry; run 'headrace train {name}'")
