@@ -32,7 +32,7 @@ def work_forever(
     *,
     batch_limit: int = 1000,
     poll_timeout_ms: int = 500,
-    pause_limit_s: float = 5.0,
+    pause_limit_s: float = 1.0,
     trim_every_s: float = 60.0,
     linger_s: float = LINGER_S,
     on_batch: Callable[[FoldCount], None] = lambda count: None,

@@ -89,10 +89,6 @@ class Api:
         self.count(path, answer.status)
         return answer
 
-    def score_one(self, body: bytes, deadline_ms: float) -> Answer:
-        """Answer one record of a batch as if it had come alone. Never raises; the batch is counted, not its records."""
-        return self.score_all([Post(body, deadline_ms)])[0]
-
     def score_all(self, posts: Sequence[Post]) -> list[Answer]:
         """Answer requests that came together, each as if alone (`Scorer.score_all`). They are not counted by route."""
         answers: dict[int, Answer] = {}

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-LEAST_SHARE = 0.1
+LEAST_SHARE = 0.2
 """Of the deadline: with less than that left, a request is refused."""
 
 
@@ -50,7 +50,7 @@ class Turns:
 def left_ms(deadline_ms: float, waited_ms: float) -> float | None:
     """What is left of a deadline; None where that is too little to begin.
 
-    >>> left_ms(50.0, 20.0), left_ms(50.0, 46.0)
+    >>> left_ms(50.0, 20.0), left_ms(50.0, 41.0)
     (30.0, None)
     """
     left = deadline_ms - waited_ms

@@ -1,26 +1,26 @@
 """The batch door: many records in one request, each answered in its place as if it had come alone.
 
 The records are scored one after another, in their order, by the scorer of the single door: a later event of a card sees
-the earlier ones, and the same event id twice has one decision. Between two of them the loop is free, so that single
-scores need not wait for the batch; several batches at once take turns, one record each.
+the earlier ones, and the same event id twice has one decision. A batch is to the others like one client that sends its
+next record when it has its answer (`scoring/rounds.py`): single scores need not wait for it, nor it for them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 from prometheus_client import Counter
 
-from scoring.api import JSON, Answer, Api, refusal
+from scoring.api import JSON, Answer, Api, Post, refusal
+from scoring.rounds import Rounds
+from stream.card_numbers import mask_bytes
 
 LINES = b"application/x-ndjson"
 LINES_TYPES = frozenset({LINES, b"application/ndjson", b"application/jsonl"})
-YIELDS = 3
-"""Rounds of the loop between two records: a request that waits in its socket is read, begun and answered in three."""
-
 RECORDS = Counter("headrace_batch_records", "Records of batches, by the status of each.", ("status",))
 _arrays = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -43,18 +43,24 @@ class InvalidBatch(ValueError):
 class BatchDoor:
     """Answers batches over one scorer, on the loop that answers single scores too."""
 
-    def __init__(self, bounds: Bounds = USUAL) -> None:
+    def __init__(self, bounds: Bounds = USUAL, rounds: Rounds | None = None) -> None:
         self.bounds = bounds
-        self._turn = asyncio.Lock()
+        self._rounds = Rounds() if rounds is None else rounds
 
     async def answer(
-        self, api: Api, body: bytes, content_type: bytes = JSON, deadline_ms: float | None = None
-    ) -> Answer:
+        self,
+        api: Api,
+        body: bytes,
+        content_type: bytes = JSON,
+        deadline_ms: float | None = None,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Answer | None:
         """A list with `{"status": 200, "decision": ...}` or `{"status": 4xx or 503, "refusal": ...}` for each record.
 
         `body` is a JSON array, or by its content type one record a line (NDJSON; the answer is then, too). The deadline
         is that of the whole batch: what it does not reach is refused with a 503, not recorded, and can be sent again.
-        A batch that cannot be read, or has too many records, is refused whole with a 400 or 413.
+        A batch that cannot be read, or has too many records, is refused whole with a 400 or 413. Once it is not wanted
+        any more (its client has left), the rest is left alone, and there is no answer.
         """
         ends_at = time.perf_counter() + (self.bounds.deadline_ms if deadline_ms is None else deadline_ms) / 1000
         lines = content_type.partition(b";")[0].strip().lower() in LINES_TYPES
@@ -62,17 +68,22 @@ class BatchDoor:
             bodies = records_of(body, lines)
         except InvalidBatch as error:
             remedy = "send a JSON array of records, or one record a line as application/x-ndjson"
-            return refusal(400, "invalid", f"{error}; {remedy}", field="(body)", value=repr(body[:40]), remedy=remedy)
+            value = repr(mask_bytes(body)[:40])
+            return refusal(400, "invalid", f"{error}; {remedy}", field="(body)", value=value, remedy=remedy)
         if len(bodies) > self.bounds.records:
             text = f"a batch has at most {self.bounds.records} records, this one has {len(bodies)}; send several"
             return refusal(413, "too large", text)
+        api.observed.batch(len(bodies))
         items = []
         for one in bodies:
-            async with self._turn:
-                left_ms = (ends_at - time.perf_counter()) * 1000
-                answer = _late() if left_ms <= 0 else api.score_one(one, max(1.0, min(left_ms, api.deadline_ms)))
-                for _ in range(YIELDS):
-                    await asyncio.sleep(0)
+            left_ms = (ends_at - time.perf_counter()) * 1000
+            if not is_wanted():
+                return None
+            if left_ms <= 0:
+                answer = _late()
+            else:
+                answer = await self._rounds.score(api, Post(one, max(1.0, min(left_ms, api.deadline_ms))))
+                await asyncio.sleep(0)
             RECORDS.labels(str(answer.status)).inc()
             items.append(_item(answer))
         if lines:

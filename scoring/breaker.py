@@ -27,6 +27,7 @@ FAILURE_POINTS = 2
 POINTS_LIMIT = 6
 WAITED_LIMIT_MS = 30.0
 """Two failures that kept requests waiting for so long in all open it, too."""
+LEAST_WAIT_SHARE = 0.5
 PROBE_INTERVAL_S = 0.1
 PROBES_NEEDED = 2
 PROBE_KEY = "headrace:probe"
@@ -69,6 +70,8 @@ class Breaker:
         self._written = 0
         self._probe = probe
         self._patience_ms = patience_ms
+        self.least_wait_ms = LEAST_WAIT_SHARE * patience_ms
+        """Who had less time than that and heard nothing knows nothing of Redis: it is the requests that are late."""
         self._background = Background("breaker-probe", self.ask, PROBE_INTERVAL_S, at_once=False)
 
     def start(self) -> None:
@@ -162,7 +165,10 @@ class BreakerConnection(RedisConnection):
             replies = super().call(commands, timeout_ms)
         except RedisUnavailable as error:
             waited_ms = self.timeout_ms if timeout_ms is None else timeout_ms
-            breaker.failed(str(error), waited_ms if isinstance(error.__cause__, TimeoutError) else 0.0)
+            if not isinstance(error.__cause__, TimeoutError):
+                breaker.failed(str(error))
+            elif waited_ms >= breaker.least_wait_ms:
+                breaker.failed(str(error), waited_ms)
             raise
         except RedisError as error:  # while it greeted
             breaker.refused(error)

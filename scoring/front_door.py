@@ -46,9 +46,9 @@ class FrontDoor:
         self.api = api
         self.body_limit = body_limit
         self.takes_records = takes_records
-        self._batches = BatchDoor(bounds)
         self._turns = Turns()
         self._rounds = Rounds()
+        self._batches = BatchDoor(bounds, self._rounds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a hot route, or pass the request on."""
@@ -111,7 +111,7 @@ class FrontDoor:
         return answer
 
     async def _batch(self, api: Api, scope: Scope, receive: Receive) -> Answer | None:
-        """The answer to a batch; None where the client left before its body was whole."""
+        """The answer to a batch; None where the client left before that."""
         body = await _read(receive, self._batches.bounds.body_bytes)
         if not isinstance(body, bytes):
             return body
@@ -119,7 +119,12 @@ class FrontDoor:
         if isinstance(deadline_ms, Answer):
             return deadline_ms
         content_type = next((value for name, value in scope["headers"] if name == b"content-type"), JSON)
-        return await self._batches.answer(api, body, content_type, deadline_ms)
+        # After the whole body there is nothing to receive but that the client has left.
+        left = asyncio.ensure_future(receive())
+        try:
+            return await self._batches.answer(api, body, content_type, deadline_ms, lambda: not _has_left(left))
+        finally:
+            left.cancel()
 
 
 class Documented:
@@ -179,6 +184,10 @@ async def _read(receive: Receive, limit: int) -> bytes | Answer | None:
         if len(body) > limit:
             return too_large(limit)
     return body
+
+
+def _has_left(waiting: asyncio.Future[Message]) -> bool:
+    return waiting.done() and waiting.exception() is None and waiting.result()["type"] == "http.disconnect"
 
 
 def _cleaned(api: Api, body: bytes) -> bytes | Answer:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from scoring.explanation import Explanation
+from scoring.openapi_keys import secured
 from stream.records import Action, Decision, Label, Reading, Transaction, decode, encode
 
 REFS = "#/components/schemas/{name}"
@@ -136,7 +137,7 @@ def amended(document: Mapping[str, Any], use_case: str = "fraud") -> dict[str, A
     for path, item in paths.items():
         if "get" in item and path in INFRASTRUCTURE:
             item["get"] = _plain(item["get"], path)
-    return {
+    whole = {
         "openapi": "3.1.0",
         "info": {"title": "Headrace", "version": version("headrace"), "description": "Real-time fraud scoring."},
         "servers": document.get("servers", []),
@@ -144,6 +145,7 @@ def amended(document: Mapping[str, Any], use_case: str = "fraud") -> dict[str, A
         "paths": paths,
         "components": {"schemas": schemas()},
     }
+    return secured(whole, _ref(Refusal))
 
 
 def schemas() -> dict[str, Any]:

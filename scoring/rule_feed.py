@@ -34,6 +34,7 @@ class RuleFeed:
         self, log: RuleLog, clock: Callable[[], float] = time.time, interval_s: float = REFRESH_INTERVAL_S
     ) -> None:
         self.problems: dict[str, str] = {}
+        self.failures = 0
         self._rule_log = log
         self._clock = clock
         self._seen: int | None = None
@@ -61,6 +62,7 @@ class RuleFeed:
             self._rule_log.read()
         except (RedisUnavailable, RedisError) as error:
             self.problems["book"] = str(error)
+            self.failures += 1
             return
         if self._rule_log.changes == self._seen:
             self.problems.pop("book", None)
@@ -73,6 +75,7 @@ class RuleFeed:
         except Exception as error:  # nothing may end this thread
             _log.exception("version %d of the rules cannot be used", book.version)
             self.problems["book"] = str(error)
+            self.failures += 1
             return
         self._seen = self._rule_log.changes
         self.problems = problems

@@ -32,6 +32,8 @@ from stream.records import Decision, Event, Label, Transaction, decode, encode
 
 DEFAULT_DEADLINE_MS = 50.0
 LEAST_WAIT_MS = 1.0
+RECENT_LIMIT = 4096
+"""Answers that a process knows by heart (some 8 MB): a retry gets its answer also while Redis cannot be asked."""
 
 
 class EventConflict(ValueError):
@@ -75,6 +77,7 @@ class Scorer(Decider):
         self.ledger = ledger
         self.store = ledger.store
         self.spool = Spool()
+        self._recent: dict[str, bytes] = {}
 
     def score(self, record: Any, deadline_ms: float = DEFAULT_DEADLINE_MS) -> Decision:
         """The decision on a record, the same one for every retry of the same event.
@@ -176,6 +179,9 @@ class Scorer(Decider):
 
     def _decide(self, asked: Asked, stages: Stages) -> None:
         stored: list[StoredEntity] | None = None
+        if asked.replies is None and (known := self._recent.get(asked.record.event_id)) is not None:
+            asked.answer = _earlier(asked.record, known)
+            return
         if asked.replies is not None and not isinstance(asked.replies[0], RedisError):
             if asked.replies[0] is not None:
                 asked.answer = _earlier(asked.record, asked.replies[0])
@@ -205,6 +211,7 @@ class Scorer(Decider):
             if isinstance(earlier, bytes):
                 asked.answer = _earlier(asked.record, earlier)
             else:
+                self._remember(asked.record.event_id, asked.content)
                 asked.answer = (
                     _remarked(asked.decision, "pending full") if earlier else Scored(asked.decision, asked.content)
                 )
@@ -212,6 +219,11 @@ class Scorer(Decider):
             asked.answer = error
         except RedisError:
             pass  # it is put off
+
+    def _remember(self, event_id: str, content: bytes) -> None:
+        if len(self._recent) >= RECENT_LIMIT:
+            del self._recent[next(iter(self._recent))]
+        self._recent[event_id] = content
 
     def _put_off(self, asked: Asked) -> Scored:
         assert asked.decision is not None

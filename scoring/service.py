@@ -32,6 +32,7 @@ from scoring.log_metrics import LogFeed
 from scoring.metric_table import OF_SCORING, counts_text
 from scoring.observed_shared import SharedCounts, run_folder
 from scoring.openapi import EXAMPLE, LABEL_EXAMPLE
+from scoring.quality_metrics import QualityFeed
 from scoring.readings import only_live_versions
 from scoring.skew_metrics import SkewFeed
 from scoring.typed_bodies import body_of
@@ -111,6 +112,7 @@ class Fraud(Doors):
         groups = [reader.group for reader in (KAFKA_READERS if SETTINGS.kafka else READERS)]
         self._log = LogFeed(SETTINGS.redis, SETTINGS.partitions, SETTINGS.outbox_limit, groups)
         self._skew = SkewFeed(SETTINGS.redis, [FRAUD.name])
+        self._quality = QualityFeed(SETTINGS.redis, [FRAUD.name])
         self._api.observed.traces = start_traces()
         self._scorer.warm_up(decode(msgspec.json.encode(EXAMPLE), Transaction))
         type(self).api = self._api
@@ -144,6 +146,7 @@ class Fraud(Doors):
         self._counts.stop()
         self._log.close()
         self._skew.close()
+        self._quality.close()
         if self._api.observed.traces is not None:
             self._api.observed.traces.stop()
 
@@ -155,8 +158,9 @@ class Fraud(Doors):
         return not self._api.ready()
 
     async def __metrics__(self, content: str) -> str:
-        """BentoML's /metrics: its own and ours, how late the log's readers are, what the newest skew check found."""
-        told = await asyncio.gather(*(within(part) for part in (self._counted, self._log.text, self._skew.text)))
+        """BentoML's /metrics: its own and ours, how late the log's readers are, and the newest reports."""
+        parts = (self._counted, self._log.text, self._skew.text, self._quality.text)
+        told = await asyncio.gather(*(within(part) for part in parts))
         return content + "".join(told)
 
     def _counted(self) -> str:

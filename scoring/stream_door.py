@@ -80,6 +80,7 @@ def score_forever(
     poll_timeout_ms: int = 500,
     pause_limit_s: float = 5.0,
     on_batch: Callable[[ScoredCount], None] = lambda count: None,
+    on_decision: Callable[[Decision, float], None] = lambda decision, took_s: None,
 ) -> None:
     """Score what arrives until `stop` is set; then leave the group within about one batch.
 
@@ -97,7 +98,7 @@ def score_forever(
         try:
             with closing(log.consumer(group, (topic,))) as consumer:
                 while not stop.is_set():
-                    count = score_once(scorer, log, consumer, clock_skew_ms, batch_limit, poll_timeout_ms)
+                    count = score_once(scorer, log, consumer, clock_skew_ms, batch_limit, poll_timeout_ms, on_decision)
                     if count.decided or count.dead:
                         pause_s = FIRST_PAUSE_S
                         on_batch(count)
@@ -108,7 +109,13 @@ def score_forever(
 
 
 def score_once(
-    scorer: Scorer, log: Log, consumer: Consumer, clock_skew_ms: int, batch_limit: int, poll_timeout_ms: int
+    scorer: Scorer,
+    log: Log,
+    consumer: Consumer,
+    clock_skew_ms: int,
+    batch_limit: int,
+    poll_timeout_ms: int,
+    on_decision: Callable[[Decision, float], None] = lambda decision, took_s: None,
 ) -> ScoredCount:
     """One poll and all that it causes, in the order of the module's docstring.
 
@@ -123,7 +130,9 @@ def score_once(
             try:
                 record: Any = decode(entry.value, scorer.use_case.source)
                 check_time(record, datetime.now(UTC), timedelta(milliseconds=clock_skew_ms))
-                score_recorded(scorer, record)
+                began_s = time.perf_counter()
+                decision = score_recorded(scorer, record)
+                on_decision(decision, time.perf_counter() - began_s)
                 count.decided += 1
             except (InvalidRecord, EventConflict) as error:
                 count.dead.append(_dead_letter(partition, entry, str(error)))
@@ -143,8 +152,9 @@ def score_recorded(scorer: Scorer, record: Any, deadline_ms: float = RECORD_DEAD
     then.)  Raises `LogFull` and `EventConflict` as `Scorer.score` does.
     """
     decision = scorer.score(record, deadline_ms)
-    if scorer.spool.pop(record.event_id, None) is not None:
-        raise RedisUnavailable(f"event {record.event_id!r} was not recorded within {deadline_ms:g} ms")
+    if scorer.spool.drop(record.event_id):
+        # It is logged: no id of the event.
+        raise RedisUnavailable(f"an event was not recorded within {deadline_ms:g} ms")
     return decision
 
 

@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from scoring.api import Api
-from scoring.front_door import FrontDoor, Message, Receive, Scope, Send
+from scoring.asgi import Message, Receive, Scope, Send
+from scoring.front_door import FrontDoor
 from scoring.live_models import LiveModels
 from scoring.scorer import Scorer
 from scoring.typed_bodies import body_of

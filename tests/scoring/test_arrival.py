@@ -51,11 +51,11 @@ def test_requests_of_one_turn_have_waited_for_those_before_them() -> None:
     assert waited == pytest.approx([0, 10, 20, 15, 25, 0], abs=0.01)
 
 
-def test_with_less_than_a_tenth_left_nothing_is_begun() -> None:
+def test_with_less_than_a_fifth_left_nothing_is_begun() -> None:
     assert left_ms(50.0, 0.0) == 50.0
-    assert left_ms(50.0, 45.0) == pytest.approx(5.0)
-    assert left_ms(50.0, 45.1) is None
-    assert left_ms(1000.0, 45.1) == pytest.approx(954.9)
+    assert left_ms(50.0, 40.0) == pytest.approx(10.0)
+    assert left_ms(50.0, 40.1) is None
+    assert left_ms(1000.0, 40.1) == pytest.approx(959.9)
 
 
 class SlowlySays(Says):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +11,9 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
-from scoring.api import Answer, Api
+from scoring.api import Answer, Api, Post
 from scoring.batch_door import LINES, BatchDoor, Bounds
+from scoring.rounds import ROUND_LIMIT
 from scoring.scorer import Scorer
 from stream.embedded_redis import EmbeddedRedis
 from stream.records import Decision, Transaction, encode
@@ -20,6 +22,12 @@ from tests.scoring.test_api import Door
 
 BATCH = "/fraud/score/batch"
 PATIENT = {"x-deadline-ms": "9000"}
+
+
+def answered(door: BatchDoor, api: Api, body: bytes, *options: Any, **named: Any) -> Answer:
+    found = asyncio.run(door.answer(api, body, *options, **named))
+    assert found is not None
+    return found
 
 
 def array(*records: Transaction | bytes) -> bytes:
@@ -68,7 +76,7 @@ def test_one_event_twice_has_one_decision_and_another_record_under_its_id_is_a_c
 def test_lines_are_answered_by_lines(api: Api) -> None:
     lines = b"\n".join([encode(payment("e1")), b"", b"{", encode(payment("e2")) + b"\r"]) + b"\n"
     content_type = b"Application/X-NDJSON; charset=utf-8"
-    answer = asyncio.run(BatchDoor().answer(api, lines, content_type, 9000.0))
+    answer = answered(BatchDoor(), api, lines, content_type, 9000.0)
     assert (answer.status, answer.content_type) == (200, LINES)
     items = [msgspec.json.decode(line) for line in answer.body.splitlines()]
     assert [item["status"] for item in items] == [200, 400, 200]
@@ -88,7 +96,7 @@ def test_what_is_no_batch_is_refused_whole(door: Door, body: bytes) -> None:
 
 def test_too_many_records_are_refused_before_any_is_scored(api: Api, scorer: Scorer) -> None:
     door = BatchDoor(Bounds(records=2))
-    answer = asyncio.run(door.answer(api, array(payment("e1"), payment("e2"), payment("e3"))))
+    answer = answered(door, api, array(payment("e1"), payment("e2"), payment("e3")))
     assert answer.status == 413
     assert b"at most 2 records, this one has 3" in answer.body
     assert scorer.ledger.connection.one("DBSIZE") == 0
@@ -104,13 +112,13 @@ def test_a_batch_may_be_longer_than_a_single_body_but_not_endless(door: Door) ->
 
 def test_what_the_deadline_does_not_reach_is_refused_and_not_recorded(api: Api, scorer: Scorer) -> None:
     records = [payment(f"e{n}") for n in range(300)]
-    answer = asyncio.run(BatchDoor().answer(api, array(*records), deadline_ms=20.0))
+    answer = answered(BatchDoor(), api, array(*records), deadline_ms=20.0)
     items = msgspec.json.decode(answer.body)
     reached = [item["status"] for item in items].index(503)
     assert {item["status"] for item in items[reached:]} == {503}
     assert items[-1]["refusal"]["error"] == "deadline passed"
     assert scorer.ledger.answer("e299") is None
-    again = asyncio.run(BatchDoor().answer(api, array(*records), deadline_ms=9000.0))
+    again = answered(BatchDoor(), api, array(*records), deadline_ms=9000.0)
     assert [item["status"] for item in msgspec.json.decode(again.body)] == [200] * 300
 
 
@@ -119,7 +127,7 @@ def test_a_batch_is_over_by_its_deadline_without_redis(open_scorer: OpenScorer, 
         api = Api(open_scorer(server.url), 60_000, deadline_ms=50)
     started = time.monotonic()
     records = [payment(f"e{n}", card_id=f"c{n}") for n in range(500)]
-    answer = asyncio.run(BatchDoor().answer(api, array(*records), deadline_ms=300.0))
+    answer = answered(BatchDoor(), api, array(*records), deadline_ms=300.0)
     assert time.monotonic() - started < 12  # 500 records would take 25 s
     items = msgspec.json.decode(answer.body)
     assert len(items) == 500
@@ -150,14 +158,14 @@ def test_between_two_records_the_loop_is_free(api: Api) -> None:
     async def main() -> tuple[list[int], int]:
         door = BatchDoor()
         scored = 0
-        inner = api.score_one
+        inner = api.score_all
 
-        def score_one(body: bytes, deadline_ms: float) -> Answer:
+        def score_all(posts: Sequence[Post]) -> list[Answer]:
             nonlocal scored
-            scored += 1
-            return inner(body, deadline_ms)
+            scored += len(posts)
+            return inner(posts)
 
-        api.score_one = score_one  # type: ignore[method-assign]
+        api.score_all = score_all  # type: ignore[method-assign]
         batches = [
             asyncio.create_task(door.answer(api, array(*(payment(f"b{b}-{n}") for n in range(50))), deadline_ms=9000.0))
             for b in range(4)
@@ -177,4 +185,34 @@ def test_between_two_records_the_loop_is_free(api: Api) -> None:
     waited, scored = asyncio.run(main())
     assert scored == 200
     assert len(waited) > 20
-    assert sorted(waited)[len(waited) * 9 // 10] <= 4
+    assert sorted(waited)[len(waited) * 9 // 10] <= ROUND_LIMIT
+
+
+def test_a_batch_whose_client_has_left_is_given_up(api: Api, scorer: Scorer) -> None:
+    records = [payment(f"e{n}") for n in range(20)]
+    asked = iter(range(100))
+    body = array(*records)
+    assert asyncio.run(BatchDoor().answer(api, body, is_wanted=lambda: next(asked) < 5)) is None
+    assert [scorer.ledger.answer(f"e{n}") is None for n in range(20)] == [n >= 5 for n in range(20)]
+
+
+def test_batches_at_once_share_the_round_trips_and_keep_their_order(api: Api, scorer: Scorer) -> None:
+    async def main() -> list[Answer | None]:
+        door = BatchDoor()
+        bodies = [array(*(payment(f"b{b}-{n}", card_id=f"b{b}") for n in range(5))) for b in range(4)]
+        return await asyncio.gather(*(door.answer(api, body, deadline_ms=9000.0) for body in bodies))
+
+    calls: list[int] = []
+    inner = api.score_all
+
+    def score_all(posts: Sequence[Post]) -> list[Answer]:
+        calls.append(len(posts))
+        return inner(posts)
+
+    api.score_all = score_all  # type: ignore[method-assign]
+    for answer in asyncio.run(main()):
+        assert answer is not None
+        counts = [feature(item["decision"]["vector"], "card_count_1h") for item in msgspec.json.decode(answer.body)]
+        assert counts == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert sum(calls) == 20
+    assert len(calls) <= 8

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from scoring.breaker import Breaker, State
-from stream.connection import RedisConnection, RedisError
+from scoring.breaker import Breaker, BreakerConnection, State
+from stream.connection import RedisConnection, RedisError, RedisUnavailable
 
 
 @pytest.fixture
@@ -78,3 +78,19 @@ def test_its_turns_are_logged_once_each(breaker: Breaker, caplog: pytest.LogCapt
     breaker.ask()
     breaker.ask()
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+def test_whoever_had_no_time_to_wait_says_nothing_of_redis(redis_db: str) -> None:
+    with RedisConnection(redis_db) as probe, RedisConnection(redis_db) as other:
+        breaker = Breaker(probe, patience_ms=40)
+        with BreakerConnection(redis_db, breaker) as hurried:
+            assert hurried.call([("PING",)], 5000) == [b"PONG"]
+            other.one("CLIENT", "PAUSE", 1500)
+            for _ in range(20):
+                with pytest.raises(RedisUnavailable):
+                    hurried.call([("PING",)], 5)
+            assert not breaker.is_open
+            for _ in range(2):
+                with pytest.raises(RedisUnavailable):
+                    hurried.call([("PING",)], 25)
+            assert breaker.is_open

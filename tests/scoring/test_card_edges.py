@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -29,6 +28,7 @@ from stream.redis_keys import stream_key
 from stream.redis_log import RedisLog
 from tests.cards import VISA, card_numbers, everything_in, everything_under, holds, written
 from tests.scoring.test_api import GOOD, LABEL, SCORE, Door
+from tests.scoring.test_batch_door import answered
 
 NOON = {"event_timestamp": "2026-01-31T12:00:00Z"}
 ACTION: dict[str, Any] = NOON | {"type": "action", "event_id": "a1", "user_id": "u", "action": "buy"}
@@ -124,8 +124,8 @@ def test_where_they_are_refused_the_answer_names_the_field(door: Door, guard: Ca
 @pytest.mark.parametrize("body", [b"[" * 20 + b'"4111111111111111"', b'{"card": "4111 1111 1111 1111"}', VISA.encode()])
 def test_what_is_no_batch_is_not_quoted(door: Door, scorer: Scorer, guard: CardGuard, body: bytes) -> None:
     api = Api(scorer, 60_000, 1000, cards=guard)
-    assert not holds(asyncio.run(BatchDoor().answer(api, body)).body, VISA)
-    assert not holds(asyncio.run(BatchDoor().answer(api, body, LINES)).body, VISA)
+    assert not holds(answered(BatchDoor(), api, body).body, VISA)
+    assert not holds(answered(BatchDoor(), api, body, LINES).body, VISA)
 
 
 def test_a_deadline_that_is_a_card_number_is_not_quoted(door: Door) -> None:

@@ -314,3 +314,14 @@ def test_a_redis_that_was_killed_and_came_back_is_used_again(own_redis: Embedded
     assert scorer.decision("gone") is not None
     last = score(scorer, "last", event_timestamp=T0 + timedelta(minutes=3))
     assert feature(last.vector, "card_count_1h") == 4.0
+
+
+def test_a_retry_while_redis_is_away_gets_the_answer_that_was_recorded(open_scorer: OpenScorer, tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        scorer = open_scorer(server.url)
+        first = score(scorer)
+    scorer.models = live(Says(0.9))
+    assert scorer.score(payment("e1"), DEADLINE_MS) == first
+    with pytest.raises(EventConflict):
+        scorer.score(payment("e1", amount=1.0), DEADLINE_MS)
+    assert scorer.score(payment("e2"), DEADLINE_MS).degraded[0] == "online store"
