@@ -25,7 +25,7 @@ from stream.connection import RedisConnection
 from stream.log import Entry, Partition
 from stream.records import Transaction, encode, micros
 from tests.oracle import DAY, HOUR, MINUTE, T0_US, payment
-from tests.scenarios.fire_oracle import held, window_bounds, youngest_merged_us
+from tests.scenarios.fire_oracle import window_bounds, youngest_merged_us
 from tests.scoring.conftest import PLAN, TTL_MS
 
 HOT = EntityRef("merchant_id", "hot")
@@ -81,7 +81,7 @@ def test_a_hot_merchant_stays_small_and_within_the_bound() -> None:
         assert folder.fold(batch).conflicts == 0
         most_bytes = max(most_bytes, history_of(store)[1])
     history, _ = history_of(store)
-    assert held(history) == len(records)
+    assert history.held == len(records)
     assert most_bytes <= STATE_BYTES_LIMIT
     errors: dict[str, float] = {}
     # At the end and half an hour later, when the edge of the hour lies in the midst of the heat.
@@ -151,5 +151,5 @@ def test_two_folders_of_one_merchant_retry_at_most_once_for_each_write_of_the_ot
     assert right.conflicts <= left_writes
     with closing(RedisConnection(redis_db)) as connection:
         history, size = history_of(RedisOnlineStore(connection, PLAN, TTL_MS))
-    assert held(history) == 40_000
+    assert history.held == 40_000
     assert size <= STATE_BYTES_LIMIT

@@ -16,7 +16,6 @@ from features.fraud import FRAUD
 from features.history import History
 from features.merging import span_bound
 from features.online_store import OnlineStore
-from features.rows import merged_cells
 from features.scan import Scan
 from features.view import KEPT_ROWS, ROW_BUDGET, View
 from stream.records import Label, Transaction, micros
@@ -73,7 +72,7 @@ def compare(store: OnlineStore, unique: list[Transaction | Label], end_us: int) 
 def _compare_view(
     found: Comparison, ref: EntityRef, view: View, history: History, events: list[Any], end_us: int
 ) -> None:
-    surplus = round(held(history)) - len(events)
+    surplus = round(history.held) - len(events)
     found.lost += max(0, -surplus)
     found.doubled += max(0, surplus)
     if surplus:
@@ -93,12 +92,6 @@ def _compare_view(
                 low, high = count_bounds(events, at_us, feature.window_us, feature.delay_us)
                 if feature.kind == "count" and feature.column < 0 and not low - 1e-6 <= value <= high + 1e-6:
                     found.wrong.append(f"{feature.name} of {ref.value} is {value}, not in {low} to {high}")
-
-
-def held(history: History) -> float:
-    """How many events a history contains."""
-    merged = float(merged_cells(history.view, history.merged)[:, 2].sum()) if history.merged else 0.0
-    return merged + len(history.rows) // history.view.row_size
 
 
 def count_bounds(events: list[Any], at_us: int, window_us: int, delay_us: int) -> tuple[int, int]:
