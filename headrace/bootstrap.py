@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from features.online_store import OnlineStore
+from headrace.revision import git_revision
 from models.manifest import Manifest
 from models.registry import Registry
 from scoring.use_case import UseCase
@@ -43,16 +44,23 @@ def fit_stretch(
         collect_from=stretch.collect_from,
         share=stretch.share,
         on_event=lambda count: stage(f"replayed {count:,} transactions") if count % 5000 == 0 else None,
+        keep_records=True,
     )
     assert frame is not None
     trained = train(
-        frame, family, created_at=datetime.now(UTC), name=use_case.name, split=stretch.split, on_stage=stage
+        frame,
+        family,
+        created_at=datetime.now(UTC),
+        name=use_case.name,
+        split=stretch.split,
+        git_revision=git_revision(),
+        on_stage=stage,
     )
     return replay, trained
 
 
 def register_champion(registry: Registry, trained: Trained, why: str) -> Manifest:
-    """Put a model into the registry and let it be the champion."""
+    """Put a model into the registry and let it be the champion, without gates: no later rows are there to judge by."""
     version = registry.register(trained.onnx_bytes, trained.manifest)
     registry.alias(trained.manifest.name, "champion", version, by="bootstrap", why=why)
     return registry.manifest(trained.manifest.name, version)

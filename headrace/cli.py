@@ -11,7 +11,11 @@ from typing import Any
 
 import click
 
-from headrace.options import with_settings
+from headrace.audit_commands import audit, forget
+from headrace.key_commands import keys
+from headrace.model_commands import by, models, why
+from headrace.options import OF_PROCESSES, with_settings
+from headrace.quality_commands import drift, evaluate
 from headrace.rule_commands import rules
 from headrace.settings import SETTINGS, Settings, milliseconds
 
@@ -50,7 +54,7 @@ def up(settings: Settings) -> None:
 
 
 @main.command()
-@with_settings("home", "redis", "kafka", "partitions", "log_retention")
+@with_settings("home", "redis", "kafka", "partitions", "log_retention", *OF_PROCESSES)
 def worker(settings: Settings) -> None:
     """Fold what the log carries into the online store."""
     from headrace.run import run_worker
@@ -63,6 +67,7 @@ def worker(settings: Settings) -> None:
 @with_settings(
     *("home", "redis", "kafka", "partitions", "clock_skew", "policy", "let_through_key"),
     *("answer_retention", "outbox_limit", "pending_limit"),
+    *OF_PROCESSES,
 )
 def score(settings: Settings, topic: str) -> None:
     """Score the transactions that arrive on a topic; their decisions go to `decisions`."""
@@ -72,7 +77,7 @@ def score(settings: Settings, topic: str) -> None:
 
 
 @main.command()
-@with_settings("redis", "kafka", "partitions", "log_retention")
+@with_settings("redis", "kafka", "partitions", "log_retention", *OF_PROCESSES)
 def relay(settings: Settings) -> None:
     """Move the outbox from Redis to Kafka."""
     from headrace.run import run_relay
@@ -81,7 +86,7 @@ def relay(settings: Settings) -> None:
 
 
 @main.command()
-@with_settings("home", "redis", "kafka", "partitions")
+@with_settings("home", "redis", "kafka", "partitions", *OF_PROCESSES)
 def learn(settings: Settings) -> None:
     """Learn from labels as they arrive."""
     from headrace.run import run_learner
@@ -90,7 +95,7 @@ def learn(settings: Settings) -> None:
 
 
 @main.command()
-@with_settings("home", "redis", "kafka", "partitions", "archive_retention")
+@with_settings("home", "redis", "kafka", "partitions", "archive_retention", *OF_PROCESSES)
 def archive(settings: Settings) -> None:
     """Store what the log carries as Parquet files by day."""
     from headrace.cold import run_archiver
@@ -127,13 +132,16 @@ def serve(settings: Settings) -> None:
 @click.option("--history-days", type=int, default=38, show_default=True, help="days before that fill the histories")
 @click.option("--share", type=click.FloatRange(0.0, 1.0, min_open=True), default=1.0, show_default=True)
 @click.option("--family", default="hist_gradient_boosting", show_default=True)
-@click.option("--promote/--no-promote", default=True, show_default=True, help="make it the champion")
-@with_settings("home")
+@click.option("--promote", is_flag=True, help="make it the champion, if the gates let it pass on the last days")
+@click.option("--judge-days", type=click.IntRange(1), default=14, show_default=True, help="with --promote: how many")
+@by
+@why
+@with_settings("home", "policy", "card_numbers")
 def train(settings: Settings, **options: Any) -> None:
     """Train a model on transactions replayed through the feature engine, and register it."""
-    from headrace.run import run_training
+    from headrace.training import run_training
 
-    run_training(settings, **options)
+    sys.exit(run_training(settings, **options))
 
 
 @main.group()
@@ -246,20 +254,12 @@ def features_skew(settings: Settings, every: str | None, **options: Any) -> None
 
 
 main.add_command(rules)
-
-
-@main.group()
-def models() -> None:
-    """The registry."""
-
-
-@models.command("list")
-@with_settings("home")
-def models_list(settings: Settings) -> None:
-    """Every version of every model, with its aliases and figures."""
-    from headrace.run import print_models
-
-    print_models(settings)
+main.add_command(keys)
+main.add_command(audit)
+main.add_command(forget)
+main.add_command(models)
+main.add_command(evaluate)
+main.add_command(drift)
 
 
 @main.group()
@@ -268,7 +268,7 @@ def review() -> None:
 
 
 @review.command("keep")
-@with_settings("home", "redis", "kafka", "partitions")
+@with_settings("home", "redis", "kafka", "partitions", *OF_PROCESSES)
 def review_keep(settings: Settings) -> None:
     """Turn decisions into cases, and verdicts into labels, as they come."""
     from headrace.review import run_keeper

@@ -9,8 +9,8 @@ and proxies; msgspec decodes the answers into the very structs that the service 
 A call has a total time, `deadline_ms`, tries included. The service is told each attempt's part of it (`X-Deadline-Ms`),
 and answers by then with what it has. Lost connections, timeouts and 503s are tried again, with the same event id.
 
-Each call raises `InvalidRequest` or `EventConflict` where the service refuses it, `Unavailable` where there was no
-answer in time, and `UnexpectedAnswer` where something else answers.
+Each call raises `InvalidRequest`, `EventConflict` or `NotAllowed` where the service refuses it, `Unavailable` where
+there was no answer in time, and `UnexpectedAnswer` where something else answers.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ from headrace.client_call import (
     EventConflict,
     HeadraceError,
     InvalidRequest,
+    NotAllowed,
     Paths,
     Refused,
     Unavailable,
     UnexpectedAnswer,
     read,
 )
+from headrace.client_key import bearer, key_of
 from stream.records import Action, Event, Label, Reading, Transaction, encode
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "HeadraceError",
     "InvalidRequest",
     "Label",
+    "NotAllowed",
     "Reading",
     "Refused",
     "Transaction",
@@ -65,7 +68,8 @@ LOST = (httpx.TransportError, TimeoutError)
 class HeadraceClient:
     """The service at `url`, for any number of threads. Close it, or use it as a context manager.
 
-    `deadline_ms` is the total time of a call that does not say; `transport` is httpx's, for tests and proxies.
+    `deadline_ms` is the total time of a call that does not say; `api_key` is sent with each, by default the one in the
+    environment variable `HEADRACE_API_KEY`; `transport` is httpx's, for tests and proxies.
     """
 
     def __init__(
@@ -74,11 +78,13 @@ class HeadraceClient:
         *,
         deadline_ms: float = DEADLINE_MS,
         use_case: str = "fraud",
+        api_key: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.deadline_ms = deadline_ms
         self._paths = Paths(use_case)
-        self._http = httpx.Client(base_url=url, transport=transport or httpx.HTTPTransport(limits=LIMITS))
+        transport = transport or httpx.HTTPTransport(limits=LIMITS)
+        self._http = httpx.Client(base_url=url, transport=transport, headers=bearer(key_of(api_key)))
 
     def __enter__(self) -> HeadraceClient:
         return self
@@ -176,12 +182,13 @@ class AsyncHeadraceClient:
         *,
         deadline_ms: float = DEADLINE_MS,
         use_case: str = "fraud",
+        api_key: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.deadline_ms = deadline_ms
         self._paths = Paths(use_case)
         transport = transport or httpx.AsyncHTTPTransport(limits=LIMITS)
-        self._http = httpx.AsyncClient(base_url=url, transport=transport, timeout=None)
+        self._http = httpx.AsyncClient(base_url=url, transport=transport, timeout=None, headers=bearer(key_of(api_key)))
 
     async def __aenter__(self) -> AsyncHeadraceClient:
         return self

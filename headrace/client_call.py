@@ -57,6 +57,10 @@ class InvalidRequest(Refused):
     """A field has a value that cannot be used, or the body is too large."""
 
 
+class NotAllowed(Refused):
+    """The API key is missing or not taken (401), or may not do this (403)."""
+
+
 class EventConflict(Refused):
     """The event id was used before, for another record."""
 
@@ -200,6 +204,8 @@ def refused(status: int, content: bytes) -> HeadraceError:
 
 def of_refusal(status: int, body: RefusalBody, content: bytes = b"") -> HeadraceError:
     """The error of a refusal's body."""
+    if body.error and status in (401, 403):
+        return NotAllowed(status, body.error, body.message, body.field, body.value, body.remedy)
     if not body.error or status not in (400, 404, 409, 413):
         return UnexpectedAnswer(f"status {status}: {content[:200].decode(errors='replace')}")
     kind = EventConflict if status == 409 else Refused if status == 404 else InvalidRequest

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from headrace.assembly import all_views, open_log, open_online_store
+from headrace.process_metrics import watched
 from headrace.settings import Settings
 from headrace.waiting import open_log_when_up
 from stream.archive import Archive, ArchiveInUse
@@ -33,7 +34,8 @@ def run_archiver(settings: Settings, stop: Event) -> None:
     if log is None:
         return
     try:
-        archive_forever(open_archive(settings), log, stop, retention=retention)
+        with watched(settings, log) as log:
+            archive_forever(open_archive(settings), log, stop, retention=retention)
     except ArchiveInUse as error:
         raise click.ClickException(str(error)) from error
     finally:

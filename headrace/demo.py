@@ -19,6 +19,8 @@ from rich.live import Live
 
 from headrace.assembly import open_log, open_online_store
 from headrace.bootstrap import Stretch, fit_stretch, register_champion, warm
+from headrace.cards import open_guard
+from headrace.keys import passing_key
 from headrace.play import Player
 from headrace.review import settled_cases
 from headrace.run import apply_features
@@ -30,6 +32,7 @@ from scoring.live_models import registry_of
 from scoring.use_case import FRAUD
 from stream.connection import RedisConnection
 from stream.kafka_node import KafkaNode
+from stream.tls import without_password
 from training.batch import SplitDays
 from training.publisher import metrics_key
 from training.replay import Replay
@@ -93,7 +96,7 @@ def _demo(stack: Stack, options: DemoOptions, console: Console) -> int:
     source: Source = (
         SimulatedSource(options.seed, SIMULATED_BOOTSTRAP_DAYS)
         if options.data is None
-        else FileSource.open(options.data, options.mapping)
+        else FileSource.open(options.data, options.mapping, open_guard(stack.settings))
     )
     first, last = source.span()
     cut = last if options.data is None else first + min(timedelta(days=BOOTSTRAP_DAYS), (last - first) * 0.6)
@@ -113,8 +116,9 @@ def _demo(stack: Stack, options: DemoOptions, console: Console) -> int:
     share = options.share or min(1.0, SCORED_A_DAY / max(1, _per_day(source, cut)))
     if share < 1:
         console.print(f"scoring {share:.0%} of the cards; the other transactions enter at the log, unscored")
-    player = Player(url, FRAUD.name, open_log(stack.settings), share)
-    interrupted = _play(player, source, cut, replay, options, stack, console)
+    with passing_key(stack.settings, "headrace demo", ("fraud:score", "labels:write")) as api_key:
+        player = Player(url, FRAUD.name, open_log(stack.settings), share, api_key=api_key)
+        interrupted = _play(player, source, cut, replay, options, stack, console)
     report = _settled_report(stack, player)
     cases_open = settled_cases(stack.settings, SETTLE_S)
     facts = summarize(player.seen, report, urls, options.rate, interrupted, cases_open)
@@ -139,7 +143,7 @@ def _bootstrap(stack: Stack, source: Source, first: datetime, cut: datetime, con
     auc = manifest.metrics.get("auc")
     console.print(
         f"trained {manifest.name} {manifest.version} on {first:%Y-%m-%d} to {cut:%Y-%m-%d}: "
-        f"validation AUC {auc or float('nan'):.3f}, ONNX differs by at most {manifest.max_onnx_difference:.1e}"
+        f"validation AUC {auc or float('nan'):.3f}, ONNX differs by at most {manifest.max_onnx_difference or 0.0:.1e}"
     )
     return replay
 
@@ -225,13 +229,13 @@ def run_up(settings: Settings) -> None:
             stack.start("learner", "learn")
             stack.start("review", "review", "keep")
             stack.start("archiver", "archive")
+            stack.start("audit", "audit", "keep")
             if settings.skew_every:
                 every = settings.environment()["HEADRACE_SKEW_EVERY"]
                 stack.start("skew", "features", "skew", "--every", every, "--days", SKEW_DAYS)
             url = stack.start_service()
-            console.print(
-                f"ready at {url}; Redis at {stack.settings.redis}; logs in {stack.home / 'logs'}; Ctrl-C stops"
-            )
+            redis = without_password(stack.settings.redis)
+            console.print(f"ready at {url}; Redis at {redis}; logs in {stack.home / 'logs'}; Ctrl-C stops")
             while not stack.failed():
                 time.sleep(0.5)
             console.print("\n".join(stack.failed()))

@@ -15,11 +15,15 @@ import click
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from headrace.cards import judge_cards, judge_secret_files
+from headrace.client_key import bearer, key_of
 from headrace.doctor_home import examine_home
+from headrace.doctor_keys import examine_keys, judge_auth
 from headrace.doctor_log import READERS, Reader, examine_log, judge_learner
 from headrace.doctor_redis import examine_redis
 from headrace.finding import Finding, Level, graded
-from headrace.settings import BY_NAME, SETTINGS, Settings
+from headrace.secret_file import SUFFIX
+from headrace.settings import BY_NAME, SETTINGS, InvalidSetting, Settings
 from scoring.policy_file import load_policy
 from scoring.use_case import FRAUD
 from stream.connection import RedisConnection, RedisError, RedisUnavailable
@@ -30,7 +34,10 @@ if TYPE_CHECKING:
 
 COLOURS: dict[Level, str] = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 OTHERS_PREFIXES = ("FEAST_", "BENCH_", "FIRE_", "HOT_")
-OTHERS = {"HEADRACE_REDIS_SERVER", "HEADRACE_KAFKA_JARS", "HEADRACE_REQUIRE_KAFKA"}
+OTHERS = {
+    *("HEADRACE_API_KEY", "HEADRACE_API_KEY_FILE"),
+    *("HEADRACE_REDIS_SERVER", "HEADRACE_KAFKA_JARS", "HEADRACE_REQUIRE_KAFKA"),
+}
 HTTP_TIMEOUT_S = 5.0
 DEGRADED_WARN, DEGRADED_FAIL = 0.01, 0.5
 BEHIND_WARN = 10_000
@@ -49,10 +56,13 @@ def run_doctor(settings: Settings, url: str | None) -> int:
 def examine(settings: Settings, url: str | None, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Everything, in an order in which the first failure is most likely the cause of the others."""
     yield from judge_settings(settings, environ)
+    yield judge_auth(settings.auth, settings.host)
+    yield from judge_secret_files(environ)
+    yield from judge_cards(settings)
     yield from examine_home(settings.home, FRAUD)
     yield from examine_store(settings)
     if settings.kafka:
-        yield from examine_kafka(settings.kafka)
+        yield from examine_kafka(settings.kafka, settings)
     yield from examine_service(url)
 
 
@@ -76,6 +86,9 @@ def judge_settings(settings: Settings, environ: Mapping[str, str]) -> Iterator[F
 
 def _is_known(variable: str) -> bool:
     name = variable.removeprefix("HEADRACE_")
+    of_file = BY_NAME.get(name.removesuffix(SUFFIX).lower())
+    if name.endswith(SUFFIX) and of_file is not None and of_file.secret:
+        return True
     return name.lower() in BY_NAME or variable in OTHERS or name.startswith(OTHERS_PREFIXES)
 
 
@@ -87,9 +100,8 @@ def examine_store(settings: Settings) -> Iterator[Finding]:
         return
     try:
         connection = RedisConnection(settings.redis)
-    except ValueError:
-        # Not the value: it may hold a password.
-        yield Finding("FAIL", "redis", "HEADRACE_REDIS is no Redis URL", "write it as redis://host:port/0")
+    except ValueError as error:
+        yield Finding("FAIL", "redis", f"HEADRACE_REDIS cannot be used: {error}", "write it as redis://host:port/0")
         return
     place = place_of(settings.redis)
     with closing(connection):
@@ -99,6 +111,8 @@ def examine_store(settings: Settings) -> Iterator[Finding]:
             yield from examine_redis(connection, settings.deadline, settings.clock_skew)
             yield from examine_log(connection, settings.partitions, settings.outbox_limit, bool(settings.kafka))
             yield judge_learner(connection, FRAUD.name)
+            if settings.auth == "keys":
+                yield from examine_keys(connection)
         except RedisUnavailable as error:
             remedy = f"start it, or correct HEADRACE_REDIS; 'redis-cli -u redis://{place} ping' must say PONG"
             yield Finding("FAIL", "redis", str(error), remedy)
@@ -129,25 +143,31 @@ def remedy_of(refusal: str) -> str:
     return next((text for start, text in remedies.items() if refusal.startswith(start)), "see the log of the server")
 
 
-def examine_kafka(bootstrap: str) -> Iterator[Finding]:
+def examine_kafka(bootstrap: str, settings: Settings) -> Iterator[Finding]:
     """Whether a broker answers, and the groups that read there."""
     from stream.kafka_client import answers, contact, standings
+    from stream.tls import remedy_of as remedy_of_tls
 
     remedy = "start it, or correct HEADRACE_KAFKA; meanwhile the outbox in Redis keeps what is answered"
     try:
-        contact(bootstrap)
-    except (OSError, ValueError) as error:
-        yield Finding("FAIL", "kafka", f"nobody listens at {bootstrap}: {error}", remedy)
+        security = settings.kafka_options
+        contact(bootstrap, security.get("ssl_context"))
+    except InvalidSetting as error:
+        yield Finding("FAIL", "kafka", str(error), "correct the settings of Kafka")
         return
-    if not answers(bootstrap):
+    except (OSError, ValueError) as error:
+        tls = remedy_of_tls(error, "HEADRACE_KAFKA")
+        words = f"no TLS with {bootstrap}: {error}" if tls else f"nobody listens at {bootstrap}: {error}"
+        yield Finding("FAIL", "kafka", words, tls or remedy)
+        return
+    if not answers(bootstrap, security):
         words = f"something listens at {bootstrap}, but no broker answers as one"
-        yield Finding(
-            "FAIL", "kafka", words, "see the broker's log; its advertised listeners must be reachable from here"
-        )
+        remedy = "see the broker's log; what it advertises must be reachable from here and fit HEADRACE_KAFKA_SECURITY"
+        yield Finding("FAIL", "kafka", words, remedy)
         return
     yield Finding("OK", "kafka", f"answers at {bootstrap}")
     try:
-        found = standings(bootstrap, [reader.group for reader in READERS])
+        found = standings(bootstrap, [reader.group for reader in READERS], security)
     except LogUnavailable as error:
         yield Finding("WARN", "kafka", f"the broker does not tell who reads: {error}", "see the broker's log")
         return
@@ -173,7 +193,7 @@ def examine_service(url: str | None) -> Iterator[Finding]:
         return
     base = url.rstrip("/")
     try:
-        with httpx.Client(timeout=HTTP_TIMEOUT_S) as client:
+        with httpx.Client(timeout=HTTP_TIMEOUT_S, headers=bearer(key_of(None))) as client:
             ready = client.get(f"{base}/readyz").status_code
             scraped = client.get(f"{base}/metrics")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -186,6 +206,10 @@ def examine_service(url: str | None) -> Iterator[Finding]:
         yield Finding("FAIL", "service", words, remedy)
     else:
         yield Finding("OK", "service", f"ready at {base}")
+    if scraped.status_code in (401, 403):
+        words = f"{base}/metrics asks for a key with the scope metrics:read"
+        yield Finding("WARN", "metrics", words, "give one: HEADRACE_API_KEY")
+        return
     if scraped.status_code != 200:
         yield Finding("WARN", "metrics", f"{base}/metrics says {scraped.status_code}", "see the log of the service")
         return

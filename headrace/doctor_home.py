@@ -59,7 +59,7 @@ def judge_registry(home: Path) -> Finding:
 def judge_champion(home: Path, use_case: UseCase) -> Iterator[Finding]:
     """Whether there is a champion, made for these features, that loads and can say what its scores are made of."""
     registry, name = registry_of(home), use_case.name
-    train = f"run 'headrace train {name} --data FILE'"
+    train = f"run 'headrace train {name} --data FILE --promote'"
     try:
         version = registry.resolve(name)
         trained_on = registry.manifest(name, version).definition_hash

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from features.pipeline import GROUP as WORKER
 from headrace.finding import Finding, Level, graded
 from models.snapshot import ALIVE_EXPIRY_MS, alive_key
-from stream.connection import Command, RedisConnection, RedisError, Reply
+from stream.connection import RedisConnection
 from stream.records import TOPICS
-from stream.redis_keys import SEQUENCE_BITS, groups_key, members_key, offset_of, offsets_key, stream_id, stream_key
+from stream.redis_keys import stream_key
 from stream.relay import GROUP as RELAY
+from stream.standing import Standing, answers, standing
 
-LEASE_MS = 10_000
-"""How long after its last poll a member counts as running: `RedisLog`'s lease."""
 LATE_WARN_S, LATE_FAIL_S = 10.0, 120.0
 SILENT_WARN_S = 30.0
 
@@ -35,16 +34,9 @@ READERS = (
     Reader("learner", "headrace learn", "WARN", "the online model learns nothing and is left out of scores"),
     Reader("archiver", "headrace archive", "WARN", "nothing is archived, and the log keeps what was not stored"),
     Reader("review", "headrace review keep", "WARN", "decisions do not become cases for the analysts"),
+    Reader("audit", "headrace audit keep", "WARN", "decisions are not in the audit chain, and the log keeps them"),
 )
 KAFKA_READERS = (Reader(RELAY, "headrace relay", "FAIL", "nothing reaches Kafka, and the outbox fills"),)
-
-
-class Standing(NamedTuple):
-    """Where a group is: whether it ever joined, its running members, how long its oldest unread record waits."""
-
-    joined: bool
-    members: int
-    late_s: float
 
 
 def examine_log(connection: RedisConnection, partitions: int, outbox_limit: int, kafka: bool) -> Iterator[Finding]:
@@ -76,32 +68,10 @@ def judge_outbox(connection: RedisConnection, partitions: int, limit: int) -> Fi
     return graded(lengths[longest] / limit, 0.75, 1.0, "outbox", words, remedy)
 
 
-def standing(connection: RedisConnection, group: str, partitions: int) -> Standing:
-    """Where a group is, in three round trips."""
-    joined = answers(connection, [("SISMEMBER", groups_key(topic), group) for topic in TOPICS])
-    topics = [topic for topic, is_in in zip(TOPICS, joined, strict=True) if is_in]
-    if not topics:
-        return Standing(False, 0, 0.0)
-    now = connection.one("TIME")
-    now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
-    asked: list[Command] = [("ZCOUNT", members_key(group, topic), now_ms - LEASE_MS, "+inf") for topic in topics]
-    asked += [("HMGET", offsets_key(group, topic), *range(partitions)) for topic in topics]
-    replies = answers(connection, asked)
-    first_unread = [
-        ("XRANGE", stream_key(topic, number), stream_id(int(offset or 0)), "+", "COUNT", 1)
-        for topic, offsets in zip(topics, replies[len(topics) :], strict=True)
-        for number, offset in enumerate(offsets)
-    ]
-    waiting_ms = [
-        now_ms - (offset_of(entries[0][0]) >> SEQUENCE_BITS) for entries in answers(connection, first_unread) if entries
-    ]
-    return Standing(True, max(replies[: len(topics)]), max(0.0, max(waiting_ms, default=0) / 1000))
-
-
 def judge_reader(reader: Reader, found: Standing) -> Finding:
     """Whether a group runs and keeps up.
 
-    >>> judge_reader(KAFKA_READERS[0], Standing(True, 2, 0.25)).line()
+    >>> judge_reader(KAFKA_READERS[0], Standing(2, {"transactions": 0.25})).line()
     'OK    relay         2 running, the oldest unread record waits 0.2 s'
     """
     if not found.members:
@@ -125,12 +95,3 @@ def judge_learner(connection: RedisConnection, use_case: str) -> Finding:
     age_s = max(0.0, (ALIVE_EXPIRY_MS - left_ms) / 1000)
     words = f"the last sign was {age_s:,.0f} s ago"
     return graded(age_s, SILENT_WARN_S, float("inf"), "learner life", words, remedy)
-
-
-def answers(connection: RedisConnection, commands: Sequence[Command]) -> list[Reply]:
-    """One round trip of commands of which none may fail."""
-    replies = connection.call(commands)
-    for reply in replies:
-        if isinstance(reply, RedisError):
-            raise reply
-    return replies

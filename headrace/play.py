@@ -14,6 +14,7 @@ from zlib import crc32
 
 import msgspec
 
+from headrace.client_key import bearer, key_of
 from stream.label_feed import LabelFeed
 from stream.log import Log, Message
 from stream.played import Played
@@ -55,11 +56,18 @@ class Player:
     """
 
     def __init__(
-        self, url: str, use_case: str, log: Log, share: float, clock: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        use_case: str,
+        log: Log,
+        share: float,
+        clock: Callable[[], float] = time.monotonic,
+        api_key: str | None = None,
     ) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         self._address = (parts.hostname, parts.port or 80)
+        self._headers = {"content-type": "application/json", **bearer(key_of(api_key))}
         self._score_path = f"/{use_case}/score"
         self._log = log
         self._share = share
@@ -158,14 +166,15 @@ class Player:
         """One request: None when it succeeded, else what was wrong and whether that is final."""
         sent_at = time.perf_counter()
         try:
-            link.request("POST", path, body, {"content-type": "application/json"})
+            link.request("POST", path, body, self._headers)
             answer = link.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
             link.close()
             return type(error).__name__, False
         if answer.status >= 400:
-            return f"{answer.status} {content[:120].decode(errors='replace')}", answer.status < 500
+            final = answer.status < 500 and answer.status != 429
+            return f"{answer.status} {content[:120].decode(errors='replace')}", final
         self._count(path, content, (time.perf_counter() - sent_at) * 1000)
         return None
 

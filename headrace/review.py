@@ -12,6 +12,7 @@ from threading import Event
 import click
 
 from headrace.assembly import open_log
+from headrace.process_metrics import watched
 from headrace.settings import Settings
 from headrace.waiting import open_log_when_up
 from review.case import Case
@@ -29,7 +30,7 @@ def run_keeper(settings: Settings, stop: Event) -> None:
     settings.home.mkdir(parents=True, exist_ok=True)
     log = open_log_when_up(settings, stop)
     if log is not None:
-        with closing(CaseStore(settings.home / FILE)) as store, closing(log):
+        with closing(CaseStore(settings.home / FILE)) as store, closing(log), watched(settings, log) as log:
             keep_forever(store, log, stop)
 
 

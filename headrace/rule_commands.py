@@ -24,7 +24,7 @@ def rules() -> None:
 @rules.command("list")
 @click.option("--all", "with_ended", is_flag=True, help="also those that have ended")
 @as_json
-@with_settings("redis")
+@with_settings("home", "redis")
 def rules_list(settings: Settings, **options: Any) -> None:
     """Every rule: how far it has come, what it does and when."""
     from headrace.rules import print_rules
@@ -35,7 +35,7 @@ def rules_list(settings: Settings, **options: Any) -> None:
 @rules.command("show")
 @click.argument("name")
 @as_json
-@with_settings("redis")
+@with_settings("home", "redis")
 def rules_show(settings: Settings, **options: Any) -> None:
     """One rule: its revisions, what its backtest found, its snoozes."""
     from headrace.rules import print_rule
@@ -46,7 +46,7 @@ def rules_show(settings: Settings, **options: Any) -> None:
 @rules.command("check")
 @click.argument("when")
 @click.option("--sql", is_flag=True, help="print it as SQL over archived decisions")
-@with_settings("redis")
+@with_settings("home", "redis")
 def rules_check(settings: Settings, **options: Any) -> None:
     """Whether a condition is understood; an error points at the character. Needs no Redis."""
     from headrace.rules import check_condition
@@ -66,7 +66,7 @@ def rules_check(settings: Settings, **options: Any) -> None:
 @click.option("--because", default="", help="why, in words for an analyst")
 @by
 @why
-@with_settings("redis")
+@with_settings("home", "redis")
 def rules_add(settings: Settings, by: str, why: str, **rule: Any) -> None:
     """Write a draft; of a rule that there is, its next revision. What is live stays until that is approved."""
     from headrace.rules import add_rule
@@ -95,7 +95,7 @@ def rules_backtest(
 @click.argument("name")
 @by
 @why
-@with_settings("redis")
+@with_settings("home", "redis")
 def rules_shadow(settings: Settings, **options: Any) -> None:
     """Let scorers ask a backtested rule, and note what it would do."""
     from headrace.rules import shadow_rule
@@ -109,7 +109,7 @@ def rules_shadow(settings: Settings, **options: Any) -> None:
 @click.option("--for", "lifetime", default="90d", show_default=True, help="how long it lives, such as 12h, or 'ever'")
 @by
 @why
-@with_settings("redis")
+@with_settings("home", "redis")
 def rules_approve(settings: Settings, **options: Any) -> None:
     """Make a rule in shadow live; not for the person who wrote it."""
     from headrace.rules import approve_rule
@@ -121,7 +121,7 @@ def rules_approve(settings: Settings, **options: Any) -> None:
 @click.argument("name")
 @by
 @why
-@with_settings("redis")
+@with_settings("home", "redis")
 def rules_expire(settings: Settings, **options: Any) -> None:
     """End a rule now: what is live, in shadow or a draft under that name."""
     from headrace.rules import expire_rule
@@ -132,7 +132,7 @@ def rules_expire(settings: Settings, **options: Any) -> None:
 @rules.command("history")
 @click.argument("name", required=False)
 @as_json
-@with_settings("redis")
+@with_settings("home", "redis")
 def rules_history(settings: Settings, **options: Any) -> None:
     """Every step that was ever done, or those of one rule or list."""
     from headrace.rules import print_history
@@ -148,7 +148,7 @@ def lists() -> None:
 @lists.command("show")
 @click.argument("name", required=False)
 @as_json
-@with_settings("redis")
+@with_settings("home", "redis")
 def lists_show(settings: Settings, **options: Any) -> None:
     """What is on the lists, and until when."""
     from headrace.rule_lists import print_lists
@@ -171,7 +171,7 @@ def _values(command: Command) -> Command:
 @click.option("--for", "lifetime", default="30d", show_default=True, help="how long, such as 12h, or 'ever'")
 @by
 @why
-@with_settings("redis")
+@with_settings("home", "redis")
 def lists_add(settings: Settings, **options: Any) -> None:
     """Put values of a field on a list: headrace rules lists add deny card_id card-7 --for 7d --by ann."""
     from headrace.rule_lists import list_values
@@ -183,7 +183,7 @@ def lists_add(settings: Settings, **options: Any) -> None:
 @_values
 @by
 @why
-@with_settings("redis")
+@with_settings("home", "redis")
 def lists_remove(settings: Settings, **options: Any) -> None:
     """Take values off a list."""
     from headrace.rule_lists import unlist_values
@@ -198,7 +198,7 @@ def snooze() -> None:
 
 @snooze.command("show")
 @as_json
-@with_settings("redis")
+@with_settings("home", "redis")
 def snooze_show(settings: Settings, **options: Any) -> None:
     """Which rules are silent for whom, and until when."""
     from headrace.rule_lists import print_snoozes
@@ -213,7 +213,7 @@ def snooze_show(settings: Settings, **options: Any) -> None:
 @click.option("--for", "lifetime", required=True, help="how long, such as 12h")
 @by
 @why
-@with_settings("redis")
+@with_settings("home", "redis")
 def snooze_add(settings: Settings, **options: Any) -> None:
     """Silence a rule for an entity: headrace rules snooze add card-testing card_id card-7 --for 1d --by ann."""
     from headrace.rule_lists import snooze_rule
@@ -227,7 +227,7 @@ def snooze_add(settings: Settings, **options: Any) -> None:
 @click.argument("value")
 @by
 @why
-@with_settings("redis")
+@with_settings("home", "redis")
 def snooze_remove(settings: Settings, **options: Any) -> None:
     """End a snooze."""
     from headrace.rule_lists import wake_rule

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import subprocess
 import sys
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -15,9 +16,11 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.assembly import all_views, open_online_store, open_outbox, open_scorer
+from headrace.cards import open_guard
+from headrace.process_metrics import watched
 from headrace.settings import Settings
 from headrace.waiting import open_log_when_up
-from scoring.live_models import registry_of
+from scoring.observed import Observed
 from scoring.use_case import FRAUD, USE_CASES
 from stream.connection import RedisConnection
 from stream.records import TOPICS
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from training.state_files import Every
 
 KEEP_ALIVE_S = 75
+_log = logging.getLogger(__name__)
 
 
 def run_worker(settings: Settings, stop: Event) -> None:
@@ -36,7 +40,7 @@ def run_worker(settings: Settings, stop: Event) -> None:
     store = open_online_store(settings)
     log = open_log_when_up(settings, stop)
     if log is not None:
-        with closing(log):
+        with closing(log), watched(settings, log) as log:
             work_forever(Folder(store, all_views(), log.name), log, stop)
 
 
@@ -50,10 +54,11 @@ def run_scorer(settings: Settings, topic: str, stop: Event) -> None:
     if log is None:
         return
     feeds.start()
-    say = Progress(lambda text: click.echo(f"{topic}: {text}", err=True))
-    with closing(log), closing(scorer):
+    say = Progress(lambda text: _log.info("%s: %s", topic, text))
+    observed = Observed(FRAUD.name)
+    with closing(log), closing(scorer), watched(settings, log, feeds.readings(observed, scorer)) as log:
         try:
-            score_forever(scorer, log, topic, settings.clock_skew, stop, on_batch=say)
+            score_forever(scorer, log, topic, settings.clock_skew, stop, on_batch=say, on_decision=observed.score)
         finally:
             feeds.stop()
 
@@ -67,8 +72,8 @@ def run_relay(settings: Settings, stop: Event) -> None:
     outbox = open_outbox(settings)
     log = open_log_when_up(settings, stop)
     if log is not None:
-        with closing(outbox), closing(log):
-            relay(outbox, log, TOPICS, stop)
+        with closing(outbox), closing(log), watched(settings, outbox) as watched_outbox:
+            relay(watched_outbox, log, TOPICS, stop)
 
 
 def run_learner(settings: Settings, stop: Event) -> None:
@@ -86,7 +91,7 @@ def run_learner(settings: Settings, stop: Event) -> None:
     publish = RedisPublisher(RedisConnection(settings.redis), FRAUD.name)
     log = open_log_when_up(settings, stop)
     if log is not None:
-        with closing(log):
+        with closing(log), watched(settings, log) as log:
             learn_forever(learner, log, stop, publish=publish, publish_interval_s=0.5)
     store.close()
 
@@ -104,39 +109,6 @@ def run_service(settings: Settings) -> None:
     os.execve(sys.executable, command, environment)
 
 
-def run_training(
-    settings: Settings,
-    use_case: str,
-    data: Path,
-    mapping: Path | None,
-    start: datetime | None,
-    end: datetime | None,
-    history_days: int,
-    share: float,
-    family: str,
-    promote: bool,
-) -> None:
-    """Train on a file, register the model, and promote it if asked."""
-    from headrace.bootstrap import Stretch, fit_stretch
-    from headrace.source import FileSource
-    from training.batch import SplitDays
-
-    if use_case not in USE_CASES:
-        raise click.ClickException(f"there is no use case {use_case!r}; there is {', '.join(USE_CASES)}")
-    source = FileSource.open(data, mapping)
-    first, last = source.span()
-    end = last if end is None else end.replace(tzinfo=UTC)
-    start = max(first, end - timedelta(days=28)) if start is None else start.replace(tzinfo=UTC)
-    stretch = Stretch(start - timedelta(days=history_days), start, end, share, SplitDays())
-    played = source.between(stretch.start, end)
-    _, trained = fit_stretch(USE_CASES[use_case], played, stretch, family, lambda text: click.echo(text, err=True))
-    registry = registry_of(settings.home)
-    version = registry.register(trained.onnx_bytes, trained.manifest)
-    if promote:
-        registry.alias(use_case, "champion", version, by=os.environ.get("USER", ""), why="headrace train")
-    click.echo(registry.manifest(use_case, version).to_json().decode())
-
-
 def write_feature_states(
     settings: Settings, data: Path, mapping: Path | None, start: datetime | None, end: datetime | None, every: Every
 ) -> None:
@@ -146,7 +118,7 @@ def write_feature_states(
 
     first = datetime.min.replace(tzinfo=UTC) if start is None else start.replace(tzinfo=UTC)
     until = None if end is None else end.replace(tzinfo=UTC)
-    played = FileSource.open(data, mapping).between(first, until)
+    played = FileSource.open(data, mapping, open_guard(settings)).between(first, until)
     folder = settings.home / "states"
     for name, rows in write_states(FRAUD.features, arrivals(played, until), folder, every=every).items():
         click.echo(f"{rows:>9} rows  {folder / name}_state.parquet")
@@ -191,26 +163,6 @@ def print_feature(name: str) -> None:
     every = [feature for use_case in USE_CASES.values() for feature in use_case.features.names]
     near = difflib.get_close_matches(name, every, n=1)
     raise click.ClickException(f"there is no feature {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-
-
-def print_models(settings: Settings) -> None:
-    """The registry as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    registry = registry_of(settings.home)
-    table = Table(title=f"models in {settings.home}")
-    for heading in ("name", "version", "aliases", "family", "AUC", "average precision", "definition"):
-        table.add_column(heading)
-    for name in registry.names():
-        aliases = registry.aliases(name)
-        for version in registry.versions(name):
-            manifest = registry.manifest(name, version)
-            held = ", ".join(alias for alias, meant in aliases.items() if meant == version)
-            auc, precision = manifest.metrics.get("auc"), manifest.metrics.get("average_precision")
-            row = (name, version, held, manifest.family, f"{auc or 0:.3f}", f"{precision or 0:.3f}")
-            table.add_row(*row, manifest.definition_hash)
-    Console().print(table)
 
 
 def apply_features(settings: Settings) -> subprocess.Popen[bytes]:

@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from features.duration import duration_us
+from headrace.logs import FORMATS, LEVELS
+from headrace.secret_file import SUFFIX, secret_of
+from stream.card_guard import TREATMENTS
+from stream.card_key import LEAST_CHARACTERS
+from stream.kafka_security import MECHANISMS, PROTOCOLS, KafkaSecurity
+from stream.tls import TlsFiles, with_files, without_password
 
 
 class InvalidSetting(ValueError):
@@ -17,17 +23,33 @@ class InvalidSetting(ValueError):
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting, read from the environment variable `HEADRACE_<NAME>`."""
+    """One setting, read from the environment variable `HEADRACE_<NAME>`.
+
+    A secret may come from the file that `HEADRACE_<NAME>_FILE` names, is never quoted, and is no option of a command:
+    a machine's users see each other's command lines. (A Redis URL is one, without its password.)
+    """
 
     name: str
     default: str
     help: str
     read: Callable[[str], Any] = str
+    secret: bool = False
 
     @property
     def variable(self) -> str:
         """The environment variable."""
         return f"HEADRACE_{self.name.upper()}"
+
+    @property
+    def is_option(self) -> bool:
+        """Whether commands take it."""
+        return not self.secret or self.name == "redis"
+
+    def shown(self, text: str) -> str:
+        """A value as it may be printed."""
+        if not self.secret:
+            return text
+        return without_password(text) if self.name == "redis" else "***" if text else ""
 
 
 def milliseconds(text: str) -> int:
@@ -42,6 +64,22 @@ def switch(text: str) -> bool:
     return text == "on"
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{text!r} is not from 0 to 1")
+    return value
+
+
+def port_number(text: str) -> int:
+    """A port, or 0."""
+    value = int(text)
+    if not 0 <= value < 65536:
+        raise ValueError(f"{text!r} is no port")
+    return value
+
+
 def positive(text: str) -> int:
     """A whole number above 0."""
     value = int(text)
@@ -50,10 +88,43 @@ def positive(text: str) -> int:
     return value
 
 
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """One of a few words."""
+
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"{text!r} is none of {', '.join(allowed)}")
+        return text
+
+    return read
+
+
+def card_key(text: str) -> str:
+    """Nothing, or a text that cannot be guessed."""
+    if text and len(text) < LEAST_CHARACTERS:
+        raise ValueError(f"{len(text)} characters can be guessed; give at least {LEAST_CHARACTERS}")
+    return text
+
+
 SETTINGS = (
     Setting("home", ".headrace", "directory of models, plan, registry, learner and the embedded Redis", Path),
-    Setting("redis", "", "redis://host:port/db of the online store and outbox; empty: the stack starts its own"),
+    Setting(
+        "redis",
+        "",
+        "redis[s]://host:port/db of the online store and outbox; empty: the stack starts its own",
+        secret=True,
+    ),
+    Setting("redis_ca", "", "PEM file of the authorities of Redis's certificate; empty: the system's"),
+    Setting("redis_cert", "", "PEM file of our certificate, for a Redis that asks for one"),
+    Setting("redis_key", "", "PEM file of that certificate's key"),
     Setting("kafka", "", "host:port of a Kafka broker; empty: the log stays in Redis Streams"),
+    Setting("kafka_security", "plaintext", f"how to talk to Kafka: {', '.join(PROTOCOLS)}", one_of(*PROTOCOLS)),
+    Setting("kafka_ca", "", "PEM file of the authorities of Kafka's certificates; empty: the system's"),
+    Setting("kafka_cert", "", "PEM file of our certificate, for a Kafka that asks for one"),
+    Setting("kafka_key", "", "PEM file of that certificate's key"),
+    Setting("kafka_user", "", "user name at Kafka, with sasl"),
+    Setting("kafka_password", "", "password of that user", secret=True),
+    Setting("kafka_mechanism", "SCRAM-SHA-512", f"how it is sent: {', '.join(MECHANISMS)}", one_of(*MECHANISMS)),
     Setting("host", "127.0.0.1", "address the service listens on"),
     Setting("port", "0", "port the service listens on; 0: a free one", int),
     Setting("workers", "1", "worker processes of the service", positive),
@@ -72,12 +143,28 @@ SETTINGS = (
         "everysec",
         "embedded Redis: everysec can lose a second when it or the machine crashes, always cannot",
     ),
+    Setting("spool_limit", "67108864", "bytes on disk for one process's answers that are not recorded yet", positive),
     Setting("policy", "", "policy file, such as a copy of scoring/policy.toml; empty: that one"),
-    Setting("let_through_key", "", "secret text that draws which would-be declines the policy lets through"),
+    Setting(
+        "let_through_key", "", "secret text that draws which would-be declines the policy lets through", secret=True
+    ),
+    Setting(
+        "card_numbers", "tokenise", f"what is done about card numbers: {' or '.join(TREATMENTS)}", one_of(*TREATMENTS)
+    ),
+    Setting(
+        "card_key", "", "secret text that makes tokens of card numbers; empty: <home>/card.key", card_key, secret=True
+    ),
+    Setting("audit_key", "", "secret text that makes the audit chain's hashes HMACs; empty: plain hashes", secret=True),
+    Setting("auth", "off", "keys: all but health needs an API key; off: nothing does", one_of("off", "keys")),
     Setting("body_limit", "65536", "bytes in one request body", positive),
     Setting("batch_limit", "500", "records in one batch", positive),
     Setting("batch_body_limit", "1048576", "bytes in one batch's body", positive),
     Setting("batch_deadline", "5s", "how long a whole batch may take where the request does not say", milliseconds),
+    Setting("metrics_port", "0", "port on which a process without HTTP tells its metrics; 0: none", port_number),
+    Setting("trace_share", "0", "share of the decisions that are traced where their caller does not say", share),
+    Setting("trace_endpoint", "", "URL that takes traces by OTLP/HTTP, such as http://127.0.0.1:4318/v1/traces"),
+    Setting("log_format", "text", "form of the log's lines: text or json", one_of(*FORMATS)),
+    Setting("log_level", "info", "least level that is logged: debug, info, warning or error", one_of(*LEVELS)),
     Setting("front_door", "on", "serve the hot routes before BentoML's middleware; off: as BentoML endpoints", switch),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -86,11 +173,19 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 class Settings:
     """The settings of one run: what the command line gave, else the environment, else the default.
 
-    Raises `InvalidSetting` naming the variable and the value.
+    A secret may come from a file in the environment's place. Raises `InvalidSetting` naming the variable and the value,
+    unless it is a secret.
     """
 
     def __init__(self, given: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> None:
-        self._text = {setting.name: environ.get(setting.variable, setting.default) for setting in SETTINGS}
+        try:
+            self._text = {
+                one.name: (secret_of(one.variable, environ) if one.secret else None)
+                or environ.get(one.variable, one.default)
+                for one in SETTINGS
+            }
+        except ValueError as error:
+            raise InvalidSetting(str(error)) from None
         self._text |= {name: str(value) for name, value in (given or {}).items() if value is not None}
         self._values = {}
         for name, text in self._text.items():
@@ -98,7 +193,12 @@ class Settings:
             try:
                 self._values[name] = setting.read(text)
             except ValueError as error:
-                raise InvalidSetting(f"{setting.variable}={text!r}: {error}; it is the {setting.help}") from None
+                shown = setting.shown(text)
+                raise InvalidSetting(f"{setting.variable}={shown!r}: {error}; it is the {setting.help}") from None
+        try:
+            self._values["redis"] = with_files(self.redis, self._files("redis")) if self.redis else ""
+        except ValueError as error:
+            raise InvalidSetting(f"HEADRACE_REDIS={without_password(self.redis)!r}: {error}") from None
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -106,10 +206,23 @@ class Settings:
         except KeyError:
             raise AttributeError(f"there is no setting {name!r}") from None
 
+    @property
+    def kafka_options(self) -> dict[str, Any]:
+        """How clients of Kafka are secured, as kafka-python takes it. Raises `InvalidSetting`."""
+        user, password, mechanism = self.kafka_user, self.kafka_password, self.kafka_mechanism
+        try:
+            return KafkaSecurity(self.kafka_security, self._files("kafka"), user, password, mechanism).options()
+        except ValueError as error:
+            raise InvalidSetting(f"HEADRACE_KAFKA_SECURITY={self.kafka_security!r}: {error}") from None
+
+    def _files(self, server: str) -> TlsFiles:
+        return TlsFiles(*(getattr(self, f"{server}_{name}") for name in TlsFiles._fields))
+
     def but(self, **changes: Any) -> Settings:
         """The same settings with some changed."""
         return Settings(self._text | changes, environ={})
 
     def environment(self) -> dict[str, str]:
-        """The same settings for a child process."""
-        return {BY_NAME[name].variable: text for name, text in self._text.items()}
+        """The same settings for a child process, which need not read the files of secrets again."""
+        files = {setting.variable + SUFFIX: "" for setting in SETTINGS if setting.secret}
+        return files | {BY_NAME[name].variable: text for name, text in self._text.items()}

@@ -98,14 +98,14 @@ def _deliver(settings: Settings, options: SkewOptions, reports: list[SkewReport]
     if options.json_file is not None:
         options.json_file.write_bytes(msgspec.json.format(msgspec.json.encode(reports)))
     if options.metrics_file is not None:
-        _write_whole(options.metrics_file, metrics_text({report.use_case: report for report in reports}))
+        write_whole(options.metrics_file, metrics_text({report.use_case: report for report in reports}))
     if options.publish and settings.redis:
         with RedisConnection(settings.redis) as connection:
             for report in reports:
                 publish(connection, report)
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Node-exporter reads whatever ends in .prom, at any moment: no half of a file may have that name."""
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     new.write_text(text)

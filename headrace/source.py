@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from stream.card_guard import CardGuard
 from stream.dataset import read_transactions
 from stream.mapping import Mapping, load_mapping
 from stream.mapping_guess import guess_mapping
@@ -41,23 +43,25 @@ class FileSource:
     path: Path
     mapping: Mapping
     name: str
+    cards: CardGuard
 
     @classmethod
-    def open(cls, path: Path, mapping: Path | None) -> FileSource:
+    def open(cls, path: Path, mapping: Path | None, cards: CardGuard) -> FileSource:
         """With a mapping, or with the one that the columns fit. Raises `MappingError`."""
-        return cls(path, guess_mapping(path) if mapping is None else load_mapping(mapping), path.name)
+        return cls(path, guess_mapping(path) if mapping is None else load_mapping(mapping), path.name, cards)
 
     def span(self) -> tuple[datetime, datetime]:
         """Read from the file's first and last row."""
-        first = next(read_transactions(self.path, self.mapping, limit=1)).transaction.event_timestamp
+        with closing(read_transactions(self.path, self.mapping, limit=1, cards=self.cards)) as rows:
+            first = next(rows).transaction.event_timestamp
         last = first
-        for one in read_transactions(self.path, self.mapping):
+        for one in read_transactions(self.path, self.mapping, cards=self.cards):
             last = one.transaction.event_timestamp
         return first, last + timedelta(microseconds=1)
 
     def between(self, start: datetime, end: datetime | None) -> Iterator[Played]:
         """Those of the file."""
-        return read_transactions(self.path, self.mapping, start=start, end=end)
+        return read_transactions(self.path, self.mapping, start=start, end=end, cards=self.cards)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,10 @@ class Stack:
         logs = self.home / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "headrace.cli", *arguments]
-        child = Child(command, (logs / f"{name}.log").resolve(), environment=environment or self.settings.environment())
+        given = dict(environment or self.settings.environment())
+        if self.settings.metrics_port:
+            given["HEADRACE_METRICS_PORT"] = str(self.settings.metrics_port + len(self.children))
+        child = Child(command, (logs / f"{name}.log").resolve(), environment=given)
         self.children[name] = child
         return child
 

@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.profile import Profile
+
 Parameter = float | int | str | bool | None
 
 LOGIT_EPSILON = 1e-7  # float32 rounds closer probabilities to 0 or 1, whose logit is infinite
@@ -60,14 +62,38 @@ class Calibration(msgspec.Struct, frozen=True):
         return scaled
 
 
+class Interval(msgspec.Struct, frozen=True):
+    """A figure, and between which two it would lie in 95 of 100 samples of as many cards."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """The figure and its interval, to four digits."""
+        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+
+
+class SegmentMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """How good a model was on one part of the rows. `average_precision` is None where a class is missing."""
+
+    rows: int
+    frauds: int
+    mean_score: float
+    average_precision: Interval | None = None
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one version of one model.
 
     `window_start` to `window_end` are the event times of the rows it was fitted on; labels that became known after
     `label_cutoff` were not used. `metrics` are measured on later days than those it was fitted on (None: not
-    defined there). `max_onnx_difference` is the largest difference in probability between the library's own answer
-    and the artifact's. `single_row_latency_us` is a median. `reference` is what is
-    usual for each feature: the median of legit rows. An empty `version` is filled in by the registry.
+    defined there), `segments` the same by parts of the rows; `calibration_error` is that of
+    `training.metrics.calibration_error`. `max_onnx_difference` is the largest difference in probability between the
+    library's own answer and the artifact's; None where nobody measured it. `single_row_latency_us` is a median.
+    `reference` is what is usual for each feature: the median of legit rows. `profile` is what later rows are held
+    against for drift; None where nobody made one. An empty `version` is filled in by the
+    registry. Manifests of earlier versions lack the later fields and load all the same.
     """
 
     name: str
@@ -82,10 +108,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     git_revision: str | None = None
     parameters: dict[str, Parameter] = {}
     metrics: dict[str, float | None] = {}
+    segments: dict[str, SegmentMetrics] = {}
     calibration: Calibration = Calibration()
-    max_onnx_difference: float = 0.0
+    calibration_error: float | None = None
+    max_onnx_difference: float | None = None
     single_row_latency_us: float = 0.0
     reference: dict[str, float] = {}
+    profile: Profile | None = None
 
     def to_json(self) -> bytes:
         """The manifest as it is stored, indented for people."""

@@ -1,7 +1,7 @@
 """The model that learns from each label as it arrives: River's scaler and logistic regression.
 
-The one file of this room that knows River. River's objects live in the learner's process, in one thread; scorers get
-`OnlineSnapshot` from `models/snapshot.py`, which needs no River.
+River's objects live in the learner's process, in one thread; scorers get `OnlineSnapshot` from `models/snapshot.py`,
+which needs no River. With `models/change_point.py` the files of this room that know it.
 """
 
 from __future__ import annotations

@@ -22,9 +22,10 @@ KNOWN_BY = {
     "feast": {"feature_repo/definitions.py", "feature_repo/repository.py"},
     "onnxruntime": {"models/onnx.py"},
     "onnx": {"models/shap.py"},
-    "river": {"models/online.py"},
+    "river": {"models/change_point.py", "models/online.py"},
     "bentoml": {"scoring/service.py", "models/registry.py"},
     "_bentoml_sdk": {"scoring/front_door.py"},
+    "opentelemetry": {"scoring/traces.py"},
 }
 
 

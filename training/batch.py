@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -24,9 +24,12 @@ from models.contract import Matrix, Vector
 from models.manifest import LOGIT_EPSILON, Calibration, Manifest, Parameter
 from models.onnx import OnnxModel, raw_probabilities
 from models.onnx_export import export, to_float32
+from models.profile import Profile, sketch
 from stream.records import from_micros
+from training.effective import CARD, Entities, effective_number, fraud_cards
 from training.families import FAMILIES
-from training.metrics import Labels, auc, average_precision, card_precision, days_of
+from training.metrics import Labels, auc, average_precision, calibration_error, card_precision, days_of
+from training.segments import metrics_by_segment, segments_of
 
 PARITY_ROWS = 5_000
 TIMED_ROWS = 300
@@ -39,7 +42,8 @@ class TrainingFrame:
 
     `X` has shape (n_rows, n_features), NaN for unknown; `y` is 1 for fraud and 0 for legit, shape (n_rows,);
     `event_time_us` is microseconds since 1970, in any order; `card` names each row's card. Labels that became known
-    after `label_cutoff_us` are not in it (None: all up to the last event).
+    after `label_cutoff_us` are not in it (None: all up to the last event). `records` are the events themselves, for
+    what goes by amount or segment; None where nobody kept them.
     """
 
     X: Matrix
@@ -49,9 +53,12 @@ class TrainingFrame:
     feature_names: tuple[str, ...]
     definition_hash: str
     label_cutoff_us: int | None = None
+    records: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         n_rows, n_features = len(self.y), len(self.feature_names)
+        if self.records is not None and self.records.shape != (n_rows,):
+            raise ValueError(f"there are records of shape {self.records.shape} for {n_rows} labels")
         shapes = [self.X.shape, self.event_time_us.shape, self.card.shape]
         if shapes != [(n_rows, n_features), (n_rows,), (n_rows,)]:
             raise ValueError(
@@ -60,6 +67,17 @@ class TrainingFrame:
         if np.isinf(self.X).any():
             column = self.feature_names[int(np.flatnonzero(np.isinf(self.X).any(axis=0))[0])]
             raise ValueError(f"feature {column!r} is infinite in some rows; give NaN where it is unknown")
+
+    def where(self, wanted: NDArray[np.bool_]) -> TrainingFrame:
+        """The rows that are wanted, shape (n_rows,), and all else as it is."""
+        return replace(
+            self,
+            X=self.X[wanted],
+            y=self.y[wanted],
+            event_time_us=self.event_time_us[wanted],
+            card=self.card[wanted],
+            records=None if self.records is None else self.records[wanted],
+        )
 
 
 class SplitDays(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,14 +165,47 @@ def train(
         reference=_usual(frame, fit),
     )
     model = OnnxModel(content, manifest)
+    score = model.score_many(X[calibrate])
     return Trained(
         content,
         msgspec.structs.replace(
             manifest,
-            metrics=_metrics(frame, calibrate, model.score_many(X[calibrate]), len(fit)),
+            metrics=_metrics(frame, calibrate, score, len(fit)),
+            segments=metrics_by_segment(frame.card[calibrate], frame.y[calibrate], score, _segments(frame, calibrate)),
+            calibration_error=calibration_error(frame.y[calibrate], score),
             single_row_latency_us=_single_row_latency_us(model, X[calibrate]),
+            profile=profile_of(frame, fit, calibrate, score),
         ),
     )
+
+
+def profile_of(
+    frame: TrainingFrame, fit: NDArray[np.intp], later: NDArray[np.intp], score: Vector, member: str = "batch"
+) -> Profile:
+    """What was usual: the features of the rows that were fitted, and the scores of later ones."""
+    return Profile(
+        rows=len(fit),
+        units=_units(frame, fit),
+        fraud_cards=fraud_cards(frame.card[fit], frame.y[fit]),
+        fraud_rate=float(np.mean(frame.y[fit])),
+        features={name: sketch(frame.X[fit, place]) for place, name in enumerate(frame.feature_names)},
+        measured_rows=len(later),
+        measured_units=_units(frame, later),
+        scores={member: sketch(score)},
+    )
+
+
+def _units(frame: TrainingFrame, rows: NDArray[np.intp]) -> dict[str, float]:
+    if frame.records is None:
+        _, of_card = np.unique(frame.card[rows], return_counts=True)
+        return {CARD: effective_number(of_card)}
+    records = frame.records[rows].tolist()
+    fields = [field for field in records[0].__struct_fields__ if field.endswith("_id") and field != "event_id"]
+    return Entities(records, fields).all_units()
+
+
+def _segments(frame: TrainingFrame, rows: NDArray[np.intp]) -> dict[str, NDArray[np.bool_]]:
+    return {} if frame.records is None else segments_of(frame.records[rows].tolist())
 
 
 def _usual(frame: TrainingFrame, rows: NDArray[np.intp]) -> dict[str, float]:

@@ -62,10 +62,18 @@ def card_precision(
     that was caught is blocked: it is gone on later days. A day with fewer than `k` cards still divides by `k`.
     None without events. Source: Fraud Detection Handbook, chapter 4, "Card Precision top-k".
     """
+    shares = list(card_precision_by_day(day, card, score, label, k).values())
+    return float(np.mean(shares)) if shares else None
+
+
+def card_precision_by_day(
+    day: NDArray[np.int64], card: NDArray[Any], score: Scores, label: Labels, k: int = 100
+) -> dict[int, float]:
+    """The shares of which `card_precision` is the mean, by day."""
     cards, card_index = np.unique(card, return_inverse=True)
     caught = np.zeros(len(cards), dtype=bool)
-    shares = []
-    for today in np.unique(day):
+    shares: dict[int, float] = {}
+    for today in np.unique(day).tolist():
         rows = np.flatnonzero((day == today) & ~caught[card_index])
         highest = np.full(len(cards), -np.inf)
         np.maximum.at(highest, card_index[rows], score[rows])
@@ -73,9 +81,42 @@ def card_precision(
         compromised[card_index[rows[label[rows] != 0]]] = True
         present = np.flatnonzero(highest > -np.inf)
         top = present[np.argsort(-highest[present], kind="stable")[:k]]
-        shares.append(np.count_nonzero(compromised[top]) / k)
+        shares[today] = float(np.count_nonzero(compromised[top])) / k
         caught[top[compromised[top]]] = True
-    return float(np.mean(shares)) if shares else None
+    return shares
+
+
+def calibration_error(label: Labels, score: Scores, bins: int = 10) -> float | None:
+    """Expected calibration error: over bins of equal mass, the mean distance of the mean score from the fraud rate.
+
+    In [0, 1], in the unit of a probability; None without events. Bins of equal width would put nearly all events of
+    a rare class into one. Source: M. Naeini, G. Cooper, M. Hauskrecht, "Obtaining well calibrated probabilities using
+    Bayesian binning", 2015.
+
+    >>> calibration_error(np.array([0, 0, 1, 1], dtype=np.int8), np.array([0.1, 0.1, 0.5, 0.5]), bins=2)
+    0.3
+    """
+    if not len(label):
+        return None
+    order = np.argsort(score, kind="stable")
+    return _binned_error(score[order], (label[order] != 0).astype(np.float64), bins)
+
+
+def chance_calibration_error(score: Scores, bins: int = 10, draws: int = 100, seed: int = 0) -> float:
+    """The calibration error that scores would show were each exactly the probability of its event.
+
+    Few frauds scatter about any score: what `calibration_error` has beyond this is the model's own. Source: J. Bröcker,
+    L. Smith, "Increasing the reliability of reliability diagrams", 2007.
+    """
+    rng, rising = np.random.default_rng(seed), np.sort(score)
+    drawn = [_binned_error(rising, (rng.random(len(rising)) < rising).astype(np.float64), bins) for _ in range(draws)]
+    return float(np.mean(drawn))
+
+
+def _binned_error(rising: Scores, is_fraud: Scores, bins: int) -> float:
+    """Over bins of equal mass, rows by rising score."""
+    edges = np.linspace(0, len(rising), min(bins, len(rising)), endpoint=False).astype(np.int64)
+    return float(np.abs(np.add.reduceat(rising - is_fraud, edges)).sum() / len(rising))
 
 
 class DelayedMetrics:

@@ -5,13 +5,14 @@ The same histories and the same scan as live, fed in time order; a label becomes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.feature_set import EntityRef, FeatureSet, ViewRead
 from features.history import History
@@ -29,6 +30,13 @@ WRITE_BATCH = 500
 def in_share(card_id: str, share: float) -> bool:
     """Whether a card belongs to a share of all cards: the same answer everywhere, for all its events."""
     return crc32(card_id.encode()) % SHARE_STEPS < share * SHARE_STEPS
+
+
+def objects(records: Sequence[Any]) -> NDArray[Any]:
+    """Records as an array of objects, shape (n_rows,), whatever numpy could make of them."""
+    column = np.empty(len(records), dtype=object)
+    column[:] = records
+    return column
 
 
 def rows_of(features: FeatureSet, record: Any) -> Iterator[tuple[View, str, bytes, bool]]:
@@ -58,10 +66,12 @@ class Replay:
         collect_from: datetime | None = None,
         share: float = 1.0,
         on_event: Callable[[int], None] = lambda count: None,
+        keep_records: bool = False,
     ) -> TrainingFrame | None:
         """Fold transactions in time order, and the labels that become known on the way.
 
-        From `collect_from` on, the vectors of a share of the cards are kept, with the labels that are known by the end.
+        From `collect_from` on, the vectors of a share of the cards are kept, with the labels that are known by the end;
+        and the records, if they are to be kept. Calling again goes on where the last call ended.
         """
         vectors: list[Any] = []
         labels: list[int] = []
@@ -69,6 +79,7 @@ class Replay:
         known: list[int] = []
         now_us = 0
         cards: list[str] = []
+        records: list[Any] = []
         for one in played:
             record = one.transaction
             for label in self.feed.due(record.event_timestamp):
@@ -84,6 +95,8 @@ class Replay:
                 times.append(micros(record.event_timestamp))
                 known.append(micros(one.known_at))
                 cards.append(record.card_id)
+                if keep_records:
+                    records.append(record)
             self._fold(record)
             self.feed.add(one)
             now_us = micros(record.event_timestamp)
@@ -103,6 +116,7 @@ class Replay:
             label_cutoff_us=now_us,
             feature_names=self.features.names,
             definition_hash=self.features.definition_hash,
+            records=objects(records)[usable] if keep_records else None,
         )
 
     def materialize(self, store: OnlineStore) -> int:

@@ -310,10 +310,11 @@ def test_the_groups_on_kafka_are_looked_at_and_none_is_made(kafka_node: KafkaNod
             member.commit({part: entries[0].offset + 1 for part, entries in read.items()})
             unknown = f"none-{topic}"
             found = standings(kafka_node.bootstrap, [topic, unknown])
-            assert found == {topic: GroupStanding(1, 4), unknown: GroupStanding(0, 0)}
+            (place,) = read
+            assert found == {topic: GroupStanding(1, 4, {place: 4}), unknown: GroupStanding(0, 0)}
         finally:
             member.close()
-    kafka = list(examine_kafka(kafka_node.bootstrap))
+    kafka = list(examine_kafka(kafka_node.bootstrap, Settings({}, {})))
     assert of(kafka, "kafka").level == "OK"
     assert {reader.group for reader in READERS} <= {finding.subject for finding in kafka}
 

@@ -47,7 +47,10 @@ def test_every_family_learns_converts_and_says_probabilities(family: str) -> Non
     auc, rate, mean = (manifest.metrics[name] for name in ("auc", "fraud_rate", "mean_score"))
     assert auc is not None and auc > 0.9
     assert mean == pytest.approx(rate, abs=0.01)
+    assert manifest.max_onnx_difference is not None
     assert manifest.max_onnx_difference <= 1e-5
+    assert manifest.segments["all"].rows == manifest.metrics["measured_rows"]
+    assert manifest.calibration_error is not None
     assert manifest.single_row_latency_us > 0
     model = OnnxModel(trained.onnx_bytes, manifest)
     assert model.score_one(np.array([9.0, 9.0, np.nan])) > 0.5 > model.score_one(np.array([0.1, 0.1, 1.0]))
