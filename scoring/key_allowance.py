@@ -36,20 +36,22 @@ local given, owed, wish, lease_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumb
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local level, at_ms = burst, now_ms
-local leased, wishes, members = 0, wish, 1
+local leased, wishes, members, own = 0, wish, 1, kept + given
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
     local name, value = all[i], all[i + 1]
     if name == 'level' then level = tonumber(value)
     elseif name == 'at_ms' then at_ms = tonumber(value)
-    elseif name ~= 'lease:' .. id then
+    else
         local tokens, wished, until_ms = string.match(value, '^(%S+) (%S+) (%S+)$')
-        if tonumber(until_ms) < now_ms then redis.call('HDEL', KEYS[1], name)
+        if name == 'lease:' .. id then own = math.max(own, tonumber(tokens))
+        elseif tonumber(until_ms) < now_ms then redis.call('HDEL', KEYS[1], name)
         else leased, wishes, members = leased + tonumber(tokens), wishes + tonumber(wished), members + 1 end
     end
 end
--- What is leased, or given back just now, belongs to the bucket: it fills no further than the burst less that.
-level = math.min(level + math.max(0, now_ms - at_ms) / 1000 * rate, burst - leased - kept - given)
+-- What is leased belongs to the bucket: it fills no further than the burst less that. Of this process it is what it held
+-- when it last settled: when it spent of it is not known, and until then nothing had room to come.
+level = math.min(level + math.max(0, now_ms - at_ms) / 1000 * rate, burst - leased - own)
 level = math.max(0, level + given - owed)
 local share = wishes > 0 and burst * wish / wishes or burst / members
 share = math.floor(share + 1e-9)

@@ -169,3 +169,13 @@ def test_the_bucket_does_not_fill_up_for_others_while_its_tokens_are_leased(join
     time.sleep(0.5)
     other.settle()
     assert admitted(first, 200) + admitted(second, 200) == 100
+
+
+def test_a_bucket_that_was_full_has_gained_nothing_meanwhile(join: Join) -> None:
+    process = join()
+    allowance = process.of(KEY, 8.0, 20)
+    process.settle()
+    time.sleep(1.0)  # nobody asks, so nobody settles; 8 tokens more would not fit
+    assert admitted(allowance, 30) == 20
+    process.settle()
+    assert admitted(allowance, 30) == 0
