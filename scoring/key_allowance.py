@@ -49,8 +49,8 @@ for i = 1, #all, 2 do
         else leased, wishes, members = leased + tonumber(tokens), wishes + tonumber(wished), members + 1 end
     end
 end
--- What is leased belongs to the bucket: it fills no further than the burst less that. Of this process it is what it held
--- when it last settled: when it spent of it is not known, and until then nothing had room to come.
+-- What is leased belongs to the bucket: it fills no further than the burst less that. Of this process it is what it
+-- held when it last settled: when it spent of it is not known, and until then nothing had room to come.
 level = math.min(level + math.max(0, now_ms - at_ms) / 1000 * rate, burst - leased - own)
 level = math.max(0, level + given - owed)
 local share = wishes > 0 and burst * wish / wishes or burst / members
