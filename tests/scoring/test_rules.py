@@ -228,8 +228,7 @@ HOSTILE = st.one_of(
 )
 
 
-@given(HOSTILE)
-def test_hostile_text_is_a_rule_or_an_invalid_one_at_once(text: str) -> None:
+def seconds_of(text: str) -> float:
     started = time.thread_time()
     try:
         live = RuleSet([rule("hostile", text)], FRAUD.features)
@@ -237,7 +236,13 @@ def test_hostile_text_is_a_rule_or_an_invalid_one_at_once(text: str) -> None:
         assert str(error).startswith("rule 'hostile': ")
     else:
         live.fired(payment(), UNKNOWN)
-    assert time.thread_time() - started < 0.05
+    return time.thread_time() - started
+
+
+@given(HOSTILE)
+def test_hostile_text_is_a_rule_or_an_invalid_one_at_once(text: str) -> None:
+    # A text that hangs hangs each time; the collector, which counts for this thread too, comes once in a while.
+    assert any(seconds_of(text) < 0.05 for _ in range(3))
 
 
 def test_two_rules_of_one_name_are_refused() -> None:
