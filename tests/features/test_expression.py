@@ -231,10 +231,14 @@ def test_an_error_points_at_the_character(text: str, column: int, message: str) 
     ],
 )
 def test_hostile_texts_are_refused_at_once(text: str) -> None:
-    started = time.thread_time()
-    with pytest.raises(InvalidExpression):
-        parse(text, NAMES)
-    assert time.thread_time() - started < 0.05
+    def seconds() -> float:
+        started = time.thread_time()
+        with pytest.raises(InvalidExpression):
+            parse(text, NAMES)
+        return time.thread_time() - started
+
+    # A text that hangs hangs each time; the collector, which counts for this thread too, comes once in a while.
+    assert any(seconds() < 0.05 for _ in range(3))
 
 
 LISTS = {ListRef("deny", "t"): "({0} in deny)"}
