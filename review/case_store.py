@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,7 @@ from review.case_erasure import IsOf, erase_flags, scrub, search_cases
 from review.schema import migrate
 from stream.log import Partition
 from stream.records import MICROSECOND, Decision, Label, Reason, Verdict, decode, encode, from_micros, micros
+from stream.sqlite_file import transaction
 
 Offsets = Mapping[tuple[str, Partition], int]
 """Where to go on, by the log's name and partition."""
@@ -72,7 +73,7 @@ class CaseStore:
         All of it or nothing, durable when it returns. Offsets only grow: a batch that comes again moves nothing back.
         """
         opened = joined = repeated = 0
-        with self._transaction():
+        with transaction(self._db):
             for decision in decisions:
                 if decision.outcome == "approve":
                     continue
@@ -159,7 +160,7 @@ class CaseStore:
         Raises `UnknownCase`; `ValueError` for a name, a verdict or a time without a zone that a label cannot have.
         """
         source_of(by)
-        with self._transaction():
+        with transaction(self._db):
             case = self.case(case_id)
             if case.status == "decided" and case.verdict == verdict:
                 self._note(case_id, "confirmed", by, at, verdict=verdict)
@@ -178,7 +179,7 @@ class CaseStore:
     def reopen(self, case_id: str, by: str, at: datetime) -> Case:
         """Put a decided case back into the queue; its labels stand until the next verdict. An open one stays."""
         source_of(by)
-        with self._transaction():
+        with transaction(self._db):
             if self.case(case_id).status == "decided":
                 self._db.execute("UPDATE cases SET status = 'open' WHERE case_id = ?", (case_id,))
                 self._note(case_id, "reopened", by, at)
@@ -193,7 +194,7 @@ class CaseStore:
 
     def mark_sent(self, labels: Sequence[Label]) -> None:
         """These labels are in the log. Call it only after they were appended: marked too early, they can be lost."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.executemany("UPDATE outbox SET sent = 1 WHERE identity = ?", [(one.identity,) for one in labels])
 
     # Forgetting
@@ -207,7 +208,7 @@ class CaseStore:
 
         What is left of a case is as if the others alone had come. Nothing deleted is left in the file.
         """
-        with self._transaction():
+        with transaction(self._db):
             decisions, labels = search_cases(self._db, is_of)
             for case_id in erase_flags(self._db, [decision.event_id for decision in decisions], labels):
                 first, *others = self.decisions(case_id)
@@ -219,17 +220,6 @@ class CaseStore:
                 self._db.execute(f"UPDATE cases SET {changed}, entity = ?, event_count = ? WHERE case_id = ?", values)
         scrub(self._db)
         return len(decisions) + len(labels)
-
-    @contextmanager
-    def _transaction(self, lock: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[None]:
-        self._db.execute(f"BEGIN {lock}")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     def _joinable(self, decision: Decision) -> Case | None:
         newest = "status = 'open' AND use_case = ? AND entity = ? AND event_count < ? ORDER BY number DESC LIMIT 1"
@@ -270,7 +260,7 @@ class CaseStore:
 
     def _cases(self, condition: str, values: tuple[Any, ...]) -> list[Case]:
         # Both reads see one moment, so that a case that another process joins meanwhile is whole.
-        with nullcontext() if self._db.in_transaction else self._transaction("DEFERRED"):
+        with nullcontext() if self._db.in_transaction else transaction(self._db, "DEFERRED"):
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM cases WHERE {condition}", values).fetchall()
             events: dict[str, list[str]] = {row[0]: [] for row in rows}
             marks = ", ".join("?" * len(rows))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from stream.chain_entry import BEGINNING
+from stream.sqlite_file import transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS subjects (
@@ -74,18 +74,7 @@ class ChainIndex:
 
     def add(self, spots: Sequence[tuple[str, Spot]], read_to: ReadTo) -> None:
         """Add entries by subject and say how far it goes now, at once."""
-        with self._transaction():
+        with transaction(self._db):
             rows = [(subject, *spot) for subject, spot in spots]
             self._db.executemany("INSERT OR IGNORE INTO subjects VALUES (?, ?, ?, ?)", rows)
             self._db.execute("INSERT OR REPLACE INTO read_to VALUES (1, ?, ?, ?, ?)", read_to)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise

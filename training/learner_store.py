@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ import numpy as np
 from models.contract import Vector
 from stream.log import Partition
 from stream.records import Label, Verdict, decode, encode
+from stream.sqlite_file import transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (
@@ -98,17 +99,9 @@ class LearnerStore:
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.executescript(_SCHEMA)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, durable when it ends. Raises `sqlite3.OperationalError` when the disk is full or locked."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+        return transaction(self._db)
 
     def close(self) -> None:
         """Close the file."""

@@ -362,7 +362,7 @@ def test_a_reader_follows_no_step_that_is_not_allowed(open_rules: OpenLog, redis
 
 
 def test_a_long_history_is_read_in_parts(open_rules: OpenLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scoring.rule_log.CHUNK_STEPS", 3)
+    monkeypatch.setattr(RuleLog, "chunk_steps", 3)
     for count in (0, 1, 2, 3, 4, 5, 6, 7, 8):
         log, other = open_rules(), open_rules()
         log.connection.one("DEL", log.key)
