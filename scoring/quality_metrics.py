@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from threading import Lock
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from scoring.published import Published
 from scoring.quality_report import DriftHeadline, EvaluationHeadline, Spread, drift_key, evaluation_key
-from stream.connection import RedisConnection, RedisError, RedisUnavailable
-
-SCRAPE_TIMEOUT_MS = 500.0
-T = TypeVar("T")
+from stream.connection import RedisConnection
 
 
 class Quality(NamedTuple):
@@ -27,38 +24,26 @@ class Quality(NamedTuple):
 
 
 class QualityFeed:
-    """Reads the newest headlines from Redis when somebody scrapes, and never otherwise.
-
-    It has a connection of its own: a scrape that waits for Redis (at most half a second) keeps no request waiting.
-    """
+    """The newest headlines as text, for whoever scrapes."""
 
     def __init__(self, redis_url: str, use_cases: Sequence[str]) -> None:
-        self._connection = RedisConnection(redis_url, SCRAPE_TIMEOUT_MS, SCRAPE_TIMEOUT_MS)
+        self._published = Published(redis_url)
         self._use_cases = tuple(use_cases)
-        self._lock = Lock()
 
     def text(self) -> str:
         """The metrics as they are now, with their ages in seconds. Never raises: without a report it says so."""
-        with self._lock:
-            found = {
-                name: Quality(
-                    self._read(evaluation_key(name), EvaluationHeadline), self._read(drift_key(name), DriftHeadline)
-                )
-                for name in self._use_cases
-            }
+        found = {
+            name: Quality(
+                self._published.read(evaluation_key(name), EvaluationHeadline),
+                self._published.read(drift_key(name), DriftHeadline),
+            )
+            for name in self._use_cases
+        }
         return quality_text(found, now_s=time.time())
 
     def close(self) -> None:
         """Close the connection."""
-        with self._lock:
-            self._connection.close()
-
-    def _read(self, key: str, kind: type[T]) -> T | None:
-        try:
-            content = self._connection.one("GET", key)
-            return None if content is None else msgspec.json.decode(content, type=kind)
-        except (RedisUnavailable, RedisError, msgspec.DecodeError, UnicodeDecodeError):
-            return None
+        self._published.close()
 
 
 def publish(connection: RedisConnection, headline: EvaluationHeadline | DriftHeadline) -> None:

@@ -4,47 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from threading import Lock
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from scoring.published import Published
 from scoring.skew_report import SkewReport, skew_key
-from stream.connection import RedisConnection, RedisError, RedisUnavailable
-
-SCRAPE_TIMEOUT_MS = 500.0
+from stream.connection import RedisConnection
 
 
 class SkewFeed:
-    """Reads the newest reports from Redis when somebody scrapes, and never otherwise.
-
-    It has a connection of its own: a scrape that waits for Redis (at most half a second) keeps no request waiting.
-    """
+    """The newest reports as text, for whoever scrapes."""
 
     def __init__(self, redis_url: str, use_cases: Sequence[str]) -> None:
-        self._connection = RedisConnection(redis_url, SCRAPE_TIMEOUT_MS, SCRAPE_TIMEOUT_MS)
+        self._published = Published(redis_url)
         self._use_cases = tuple(use_cases)
-        self._lock = Lock()
 
     def text(self) -> str:
         """The metrics as they are now, with the reports' age in seconds. Never raises: without a report it says so."""
-        with self._lock:
-            found = {use_case: self._report(use_case) for use_case in self._use_cases}
+        found = {name: self._published.read(skew_key(name), SkewReport) for name in self._use_cases}
         return metrics_text(found, now_s=time.time())
 
     def close(self) -> None:
         """Close the connection."""
-        with self._lock:
-            self._connection.close()
-
-    def _report(self, use_case: str) -> SkewReport | None:
-        try:
-            content = self._connection.one("GET", skew_key(use_case))
-            return None if content is None else msgspec.json.decode(content, type=SkewReport)
-        except (RedisUnavailable, RedisError, msgspec.DecodeError, UnicodeDecodeError):
-            return None
+        self._published.close()
 
 
 def publish(connection: RedisConnection, report: SkewReport) -> None:
