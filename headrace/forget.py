@@ -26,19 +26,10 @@ import msgspec
 from headrace.assembly import open_online_store
 from headrace.audit import AUDIT_FOLDER, open_chain
 from headrace.cold import ARCHIVE_FOLDER, open_archive
-from headrace.forget_places import (
-    AnswerPlace,
-    ArchivePlace,
-    CasePlace,
-    ChainPlace,
-    LearnerPlace,
-    LogPlace,
-    Place,
-    RulePlace,
-    SpoolPlace,
-    StatesPlace,
-    StorePlace,
-)
+from headrace.forget_chain import ChainPlace
+from headrace.forget_files import ArchivePlace, CasePlace, LearnerPlace, SpoolPlace, StatesPlace
+from headrace.forget_place import Place
+from headrace.forget_redis import AnswerPlace, LogPlace, RulePlace, StorePlace
 from headrace.review import FILE as CASE_FILE
 from headrace.settings import Settings
 from scoring.rule_redaction import Redaction

@@ -20,10 +20,13 @@ from click.testing import CliRunner, Result
 from features.pipeline import work_forever
 from features.store_plan import PLAN_FILE
 from features.worker import Folder
-from headrace import forget, forget_places
+from headrace import forget
 from headrace.assembly import all_views
 from headrace.cards import open_guard
 from headrace.cli import main
+from headrace.forget_files import ArchivePlace, LearnerPlace
+from headrace.forget_place import Place
+from headrace.forget_redis import LogPlace, RulePlace
 from headrace.settings import Settings
 from models.online import OnlineLearner
 from review.case_store import CaseStore
@@ -258,22 +261,21 @@ class Crash(RuntimeError):
 
 @pytest.mark.parametrize(
     ("number", "place"),
-    [(0, "LogPlace"), (2, "ArchivePlace"), (4, "LearnerPlace"), (3, "RulePlace")],
+    [(0, LogPlace), (2, ArchivePlace), (4, LearnerPlace), (3, RulePlace)],
 )
 def test_a_crash_after_any_place_is_gone_on_from(
-    house: House, monkeypatch: pytest.MonkeyPatch, number: int, place: str
+    house: House, monkeypatch: pytest.MonkeyPatch, number: int, place: type[Place]
 ) -> None:
     value = card(number)
     events = house.events_of(value)
-    kind = getattr(forget_places, place)
-    erase = kind.erase
+    erase = place.erase
 
-    def erase_and_crash(self: object, mention: Mention) -> int:
+    def erase_and_crash(self: Place, mention: Mention) -> int:
         erase(self, mention)
         raise Crash
 
     with monkeypatch.context() as patched:
-        patched.setattr(kind, "erase", erase_and_crash)
+        patched.setattr(place, "erase", erase_and_crash)
         assert isinstance(house.forget("card_id", value).exception, Crash)
     result = house.forget("card_id", value)
     assert result.exit_code == 0, result.output

@@ -24,7 +24,7 @@ from scoring.use_case import FRAUD
 from stream.archive import Archive
 from stream.log import Entry, Partition
 from stream.records import Decision, Label, Outcome, Transaction, encode
-from tests.features.test_expression import BOOLEAN
+from tests.features.expressions import BOOLEAN
 
 T0 = datetime(2026, 1, 10, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
