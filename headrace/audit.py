@@ -92,14 +92,17 @@ def replay_decision(settings: Settings, event_id: str, as_json: bool) -> int:
     with closing(open_chain(settings)) as chain:
         try:
             sources = Sources(chain)
+            recomputers: dict[str, Recomputer] = {}
             for entry in sources.decisions(event_id):
                 if entry.is_erased:
                     raise NotKept(f"entry {entry.number} was erased: its decision cannot be recomputed")
                 if not (entry.is_whole and entry.is_hashed_with(chain.key)):
                     raise ChainBroken(f"entry {entry.number} was changed; run 'headrace audit verify'")
-                use_case = USE_CASES[decode(entry.payload, Decision).use_case]
-                recomputer = Recomputer(use_case, sources, registry_of(settings.home), settings.let_through_key)
-                results.append(recomputer.run(entry))
+                name = decode(entry.payload, Decision).use_case
+                if name not in recomputers:
+                    registry = registry_of(settings.home)
+                    recomputers[name] = Recomputer(USE_CASES[name], sources, registry, settings.let_through_key)
+                results.append(recomputers[name].run(entry))
         except (ChainBroken, NotKept) as error:
             raise click.ClickException(str(error)) from error
     if as_json:

@@ -140,8 +140,8 @@ def _calibration(found: Evaluation, ids: InOrder) -> str:
     said = [one.mean_score for curve in found.calibration.values() for one in curve]
     rates = [one.fraud_rate.value for curve in found.calibration.values() for one in curve]
     floor = max(LEAST_SCORE, min((value for value in [*said, *rates] if value > 0.0), default=LEAST_SCORE) / 2)
-    x = logarithmic("mean score of the bin (log)", [*said, *rates], _power, floor)
-    y = Axis("share of fraud (log)", x.low, x.high, _power, "log")
+    x = logarithmic("mean score of the bin (log)", [*said, *rates], share, floor)
+    y = Axis("share of fraud (log)", x.low, x.high, share, "log")
     series = [Series("exact", [(x.low, x.low), (x.high, x.high)], None, "line", dashed=True)]
     for number, (name, curve) in enumerate(found.calibration.items()):
         spans = [(one.fraud_rate.low, one.fraud_rate.high) for one in curve]
@@ -315,7 +315,3 @@ def _spread(found: Interval | None, text: Callable[[float], str]) -> str:
 
 def _three(value: float) -> str:
     return f"{value:.3f}"
-
-
-def _power(value: float) -> str:
-    return share(value)

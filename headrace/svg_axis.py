@@ -11,7 +11,6 @@ from typing import Literal
 Scale = Literal["linear", "log", "day"]
 TICKS = 6
 DAYS_BETWEEN = (1, 2, 3, 4, 7, 14, 28, 91, 182, 364)
-ROOM_ABOVE = 1.05
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,12 @@ class Axis:
         return round_ticks(self.low, self.high)
 
 
-def linear(title: str, values: Iterable[float], tick_text: Callable[[float], str], *, zero: bool = True) -> Axis:
-    """An axis that shows these numbers, from 0 on unless `zero` is False, with round ends."""
+def linear(title: str, values: Iterable[float], tick_text: Callable[[float], str]) -> Axis:
+    """An axis that shows 0 and these numbers, with round ends."""
     shown = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min(shown), max(shown)
-    if zero:
-        low, high = min(low, 0.0), max(high, 0.0)
+    low, high = min(*shown, 0.0), max(*shown, 0.0)
     if high <= low:
-        low, high = (low - 1.0, low + 1.0) if low else (0.0, 1.0)
+        high = 1.0
     step = _step(low, high)
     return Axis(title, math.floor(low / step) * step, math.ceil(high / step) * step, tick_text)
 

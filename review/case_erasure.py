@@ -36,14 +36,3 @@ def erase_flags(db: sqlite3.Connection, events: list[str], labels: list[int]) ->
         else:
             db.execute("DELETE FROM cases WHERE case_id = ?", (case_id,))
     return left
-
-
-def scrub(db: sqlite3.Connection) -> None:
-    """Leave nothing of deleted rows in the file: neither in its free pages nor in the log beside it.
-
-    Raises `sqlite3.OperationalError` where others hold the file for longer than its timeout.
-    """
-    db.execute("VACUUM")
-    busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-    if busy:
-        raise sqlite3.OperationalError("the file is being read, so old pages stay in its log; run the same again")

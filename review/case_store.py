@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from review.case import AuditEntry, Case, Deed, Place, joined_by, label_of, opened_by, source_of
-from review.case_erasure import IsOf, erase_flags, scrub, search_cases
+from review.case_erasure import IsOf, erase_flags, search_cases
 from review.schema import migrate
 from stream.log import Partition
 from stream.records import MICROSECOND, Decision, Label, Reason, Verdict, decode, encode, from_micros, micros
-from stream.sqlite_file import transaction
+from stream.sqlite_file import scrub, transaction
 
 Offsets = Mapping[tuple[str, Partition], int]
 """Where to go on, by the log's name and partition."""

@@ -77,13 +77,11 @@ class Api:
         self.observed = Observed(scorer.use_case.name)
         self._redis_answered = False
 
-    def post(
-        self, path: str, body: bytes, deadline_ms: float | None = None, traceparent: bytes | None = None
-    ) -> Answer:
+    def post(self, path: str, body: bytes, deadline_ms: float | None = None) -> Answer:
         """Answer a POST to one of `routes`. Never raises: every failure is an answer that says what to do."""
         deadline_ms = self.deadline_ms if deadline_ms is None else deadline_ms
         if path == self.score_route:
-            answer = self.score_all([Post(body, deadline_ms, traceparent)])[0]
+            answer = self.score_all([Post(body, deadline_ms)])[0]
         else:
             answer = self._answer(self._routes[path], body, deadline_ms)
         self.count(path, answer.status)

@@ -6,9 +6,10 @@ import msgspec
 
 from models.snapshot import OnlineSnapshot, OnlineWeights
 from scoring.audit_artefacts import Code, Steps, decompressed, policy_subject, weights_prefix
-from scoring.rule_book import Book, ForbiddenStep
-from scoring.rule_steps import InvalidStep, decode_step
+from scoring.rule_book import Book
+from scoring.rule_steps import decode_step
 from scoring.rules import Rule
+from scoring.step_log import follow
 from stream.chain import Chain
 from stream.chain_entry import ChainEntry, event_mark
 
@@ -22,7 +23,7 @@ class Sources:
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
-        self._codes = [(entry.number, entry) for entry in chain.find("code:")]
+        self._codes = chain.find("code:")
         self._books: dict[str, list[ChainEntry]] = {}
         self._snapshots: dict[str, list[OnlineSnapshot]] = {}
         self._policies: dict[str, str] = {}
@@ -36,7 +37,7 @@ class Sources:
 
     def code(self, name: str, number: int) -> Code:
         """What of the code decided when the entry of this number was kept."""
-        own = [entry for _, entry in self._codes if entry.subject.startswith(f"code:{name}:")]
+        own = [entry for entry in self._codes if entry.subject.startswith(f"code:{name}:")]
         before = [entry for entry in own if entry.number < number] or own[:1]
         if not before:
             raise NotKept("which code decided was not kept")
@@ -86,19 +87,7 @@ class Sources:
                 chosen = steps[:version]
         if chosen is None:
             raise NotKept(f"the steps of the rule book up to version {version} were not kept")
-        return _book(chosen, shipped)
-
-
-def _book(steps: list[str], shipped: list[Rule]) -> Book:
-    book = Book.shipped(shipped)
-    for content in steps:
-        try:
-            step = decode_step(content.encode())
-        except InvalidStep:
-            book.version += 1
-            continue
-        try:
-            book.apply(step)
-        except ForbiddenStep:
-            continue
-    return book
+        book = Book.shipped(shipped)
+        for content in chosen:
+            follow(book, content.encode(), decode_step)
+        return book

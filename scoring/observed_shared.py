@@ -15,10 +15,10 @@ from pathlib import Path
 import msgspec
 
 from scoring.background import Background
+from scoring.dead_processes import VARIABLE, is_alive
 from scoring.tally import Counts, merged
 
 PUBLISH_INTERVAL_S = 1.0
-RUN_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable with which BentoML names a folder that the processes of one run share, empty when it begins."""
 GONE = "gone.counts"
 
@@ -69,7 +69,7 @@ class SharedCounts:
                 own = self._own()
                 # Written before it is told: whoever is asked next tells at least as much.
                 self._write(self._file, own)
-                gone = [path for path in self._others() if not is_running(path)]
+                gone = [path for path in self._others() if not is_alive(int(path.name.partition("-")[0]))]
                 alive = [self._read(path) for path in self._others() if path not in gone]
                 ended = self._bury(gone)
         except OSError:
@@ -100,26 +100,15 @@ class SharedCounts:
 
     def _write(self, name: str, counts: Counts) -> None:
         assert self._folder is not None
-        part = self._folder / f".{name}"
+        part = self._folder / f"{name}.part"  # one that a crash leaves is nobody's counts
         part.write_bytes(_encoder.encode(counts))
         part.replace(self._folder / name)
 
 
 def run_folder(environ: dict[str, str] | os._Environ[str] = os.environ) -> Path | None:
     """Where the processes of this run share their counts; None where nobody has said."""
-    folder = environ.get(RUN_FOLDER, "")
+    folder = environ.get(VARIABLE, "")
     return Path(folder) / "headrace" if folder else None
-
-
-def is_running(path: Path) -> bool:
-    """Whether the process lives whose file this is."""
-    try:
-        os.kill(int(path.name.partition("-")[0]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @contextmanager

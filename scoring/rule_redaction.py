@@ -15,7 +15,7 @@ import msgspec
 
 from scoring.rule_log import book_key
 from stream.connection import RedisConnection
-from stream.mention import Mention
+from stream.mention import WORD, Mention
 
 TRIES = 20
 WHY_LIMIT = 500
@@ -35,7 +35,7 @@ class Redaction:
     def __init__(self, mention: Mention) -> None:
         self.mention = mention
         self.word = f"forgotten-{secrets.token_hex(6)}"
-        self._within = re.compile(rf"(?<![\w.-]){re.escape(mention.value)}(?![\w.-])")
+        self._within = re.compile(WORD.format(re.escape(mention.value)))
 
     def of(self, content: bytes) -> bytes | None:
         """The step without the value; None where it does not have it.
@@ -58,7 +58,8 @@ class Redaction:
             step["why"] = self._without(step["why"])[:WHY_LIMIT]
         rule = step.get("rule")
         if isinstance(rule, dict):
-            rule |= {name: self._without(rule[name])[:WHY_LIMIT] for name in ("because",) if name in rule}
+            if "because" in rule:
+                rule["because"] = self._without(rule["because"])[:WHY_LIMIT]
             rule["when"] = self._without(rule["when"])
         redacted = msgspec.json.encode(step)
         if msgspec.json.decode(content) == step:

@@ -8,7 +8,7 @@ function, so the book that they come to and the history are the same thing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from scoring.rule_book import ForbiddenStep
@@ -109,8 +109,8 @@ class StepLog(ABC, Generic[S, B]):
     def append(self, step: S) -> int:
         """Do one step; its version. Others may append at the same time: it is checked against what they did.
 
-        Raises what `check` and then `encode` raise: nothing was appended, the message says why. With `RedisUnavailable` it
-        may have been appended or not: the history says.
+        Raises what `check` and then `encode` raise: nothing was appended, the message says why. With `RedisUnavailable`
+        it may have been appended or not: the history says.
         """
         for _ in range(TRIES):
             self.read()
@@ -122,16 +122,19 @@ class StepLog(ABC, Generic[S, B]):
         raise ForbiddenStep(f"{TRIES} others were faster; try again")
 
     def _follow(self, content: bytes) -> None:
-        version = self.book.version + 1
-        try:
-            step = self.decode(content)
-        except InvalidStep as error:
-            self.book.version = version
-            self.problems[version] = str(error)
-        else:
-            try:
-                self.book.apply(step)
-            except ForbiddenStep as error:
-                self.problems[version] = str(error)
+        if problem := follow(self.book, content, self.decode):
+            self.problems[self.book.version] = problem
         self._last = content
         self.changes += 1
+
+
+def follow(book: StepBook, content: bytes, decode: Callable[[bytes], Any]) -> str:
+    """Let a book follow one step as it is kept. Why it did not, or nothing; the step counts all the same."""
+    try:
+        book.apply(decode(content))
+    except InvalidStep as error:
+        book.version += 1
+        return str(error)
+    except ForbiddenStep as error:
+        return str(error)
+    return ""

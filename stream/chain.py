@@ -185,12 +185,13 @@ class Chain:
                 self._flush(segment, lines)
                 segment, at, lines = number, 0, []
             entry = ChainEntry.of(draft, number, previous, self.key)
-            parse(entry.line.removesuffix(b"\n"))  # a subject or a payload that no line can hold is refused here
+            line = entry.line
+            parse(line.removesuffix(b"\n"))  # a subject or a payload that no line can hold is refused here
             entries.append(entry)
             if draft.subject != NOTHING:
                 spots.append((draft.subject, Spot(number, segment, at)))
-            lines.append(entry.line)
-            at, previous = at + len(lines[-1]), entry.hash
+            lines.append(line)
+            at, previous = at + len(line), entry.hash
         self._flush(segment, lines)
         return entries, spots, ReadTo(segment, at, number, previous)
 

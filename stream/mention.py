@@ -11,6 +11,8 @@ from stream.records import RECORD_TYPES, DeadLetter, Decision, Event, InvalidRec
 
 ENTITIES = ("card_id", "customer_id", "merchant_id", "device_id", "user_id")
 """The fields of records that name an entity which can be forgotten."""
+WORD = "(?<![0-9A-Za-z_-])(?:{})(?![0-9A-Za-z_-])"
+"""What stands as a word of its own, as a regular expression: a full stop ends it."""
 
 
 class Mention:
@@ -29,8 +31,7 @@ class Mention:
         self.value = value
         self.events: dict[str, dict[str, str]] = {}
         self._forms = {value.encode(), msgspec.json.encode(value)[1:-1]}
-        words = b"|".join(re.escape(form) for form in sorted(self._forms))
-        self._word = re.compile(b"(?<![0-9A-Za-z_-])(?:%b)(?![0-9A-Za-z_-])" % words)
+        self._word = re.compile(WORD.encode().replace(b"{}", b"|".join(map(re.escape, sorted(self._forms)))))
 
     def may_be_in(self, content: bytes) -> bool:
         """Quickly: False only where the value certainly is in no string of this JSON."""

@@ -17,7 +17,9 @@ REWRITE_TIMEOUT_S = 300.0
 
 # XDEL only marks an entry within its node: its bytes stay in memory and in what Redis writes to disk. So the stream is
 # built anew beside it, some entries at a time; the last step copies what has come meanwhile and puts it in its place.
+# Whoever lost the lock has lost what was built with it, too, and must not put the rest in the stream's place.
 _COPY = """
+if redis.call('GET', KEYS[4]) ~= ARGV[4] then return {'', 0, -1} end
 local some = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
 local last, gone, fresh = ARGV[1], 0, 0
 for _, entry in ipairs(some) do
@@ -49,6 +51,7 @@ COPIED_AT_ONCE = 100
 """Entries in one step: some 4 ms during which Redis does nothing else."""
 LOCK_KEY = "log:rebuilding"
 LOCK_MS = 30_000
+_UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
 def search_streams(connection: RedisConnection, partitions: int, mention: Mention) -> dict[str, list[bytes]]:
@@ -75,7 +78,8 @@ def search_streams(connection: RedisConnection, partitions: int, mention: Mentio
 def erase_entries(connection: RedisConnection, found: dict[str, list[bytes]]) -> int:
     """Take these entries out; readers and writers go on meanwhile, and offsets stay.
 
-    Raises `TimeoutError` where somebody else is at it: two at once could bring back what the other took out.
+    Raises `TimeoutError` where somebody else is at it: two at once could bring back what the other took out; and where
+    this process was held up for so long that somebody else could have begun.
     """
     if not found:
         return 0
@@ -85,7 +89,7 @@ def erase_entries(connection: RedisConnection, found: dict[str, list[bytes]]) ->
     try:
         return sum(_rebuild(connection, stream, ids, own) for stream, ids in found.items())
     finally:
-        connection.one("DEL", LOCK_KEY)
+        connection.one(*connection.script(_UNLOCK).command([LOCK_KEY], [own]))
 
 
 def _rebuild(connection: RedisConnection, stream: str, ids: list[bytes], own: str) -> int:
@@ -93,11 +97,14 @@ def _rebuild(connection: RedisConnection, stream: str, ids: list[bytes], own: st
     anew, doomed = f"{stream}:anew:{own}", f"{stream}:doomed:{own}"
     for first in range(0, len(ids), READ_ENTRIES):
         connection.one("SADD", doomed, *ids[first : first + READ_ENTRIES])
+        connection.one("PEXPIRE", doomed, LOCK_MS)
     last: bytes = b"-"
     count, fresh = 0, 1
     while fresh:
-        command = script.command([stream, anew, doomed, LOCK_KEY], [last, COPIED_AT_ONCE, LOCK_MS])
+        command = script.command([stream, anew, doomed, LOCK_KEY], [last, COPIED_AT_ONCE, LOCK_MS, own])
         last, gone, fresh = connection.one(*command)
+        if fresh < 0:
+            raise TimeoutError(f"{stream} took too long, and is as it was; run the same again")
         count += gone
     return count
 

@@ -1,4 +1,4 @@
-"""Transactions of SQLite files that several rooms keep."""
+"""What SQLite files of several rooms have in common: transactions, and deleting so that nothing is left."""
 
 from __future__ import annotations
 
@@ -22,3 +22,13 @@ def transaction(db: sqlite3.Connection, lock: Literal["IMMEDIATE", "DEFERRED"] =
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def scrub(db: sqlite3.Connection) -> None:
+    """Leave nothing of deleted rows in the file: neither in its free pages nor in the log beside it.
+
+    Raises `sqlite3.OperationalError` where others hold the file for longer than its timeout.
+    """
+    db.execute("VACUUM")
+    if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        raise sqlite3.OperationalError("the file is being read, so old pages stay in its log; run the same again")

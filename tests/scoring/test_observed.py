@@ -163,6 +163,24 @@ def test_a_process_that_was_just_asked_is_not_behind_what_it_said_when_another_i
     other.stop()
 
 
+def test_a_file_that_a_process_did_not_finish_takes_nothing_away(tmp_path: Path) -> None:
+    own = Counts({"headrace_tags_total": {("mule",): 1.0}})
+    shared = SharedCounts(lambda: own, tmp_path)
+    shared.start()
+    (finished,) = tmp_path.glob("*.counts")
+
+    def killed(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "replace", killed)
+        shared.whole()
+    assert {path.name for path in tmp_path.iterdir()} > {finished.name, "lock"}
+    other = SharedCounts(Counts, tmp_path)
+    assert other.whole().counters == own.counters
+    shared.stop()
+
+
 def test_without_a_folder_or_with_a_lost_one_a_process_tells_its_own(tmp_path: Path) -> None:
     own = Counts({"headrace_tags_total": {("mule",): 1.0}})
     assert SharedCounts(lambda: own, None).whole() == own

@@ -10,7 +10,7 @@ import pytest
 
 from scoring.rule_log import RuleLog, book_key
 from scoring.rule_redaction import Redaction, redact_book, search_book
-from scoring.rule_steps import Listed, Snoozed, Unlisted, decode_step
+from scoring.rule_steps import Listed, Snoozed, Unlisted, decode_step, encode_step
 from scoring.rules import read_rules
 from scoring.use_case import FRAUD
 from stream.connection import RedisConnection
@@ -60,3 +60,13 @@ def test_every_step_stays_and_none_has_the_value(connection: RedisConnection) ->
     denied = {ref.field: set(values) for ref, values in anew.book.entries.items()}
     assert denied == {"card_id": {"card-10"}, "device_id": {CARD}}
     assert set(anew.book.snoozes["mine"]) == {("card_id", redaction.word)}
+
+
+@pytest.mark.parametrize("why", [f"stolen card {CARD}.", f"{CARD}é", f"({CARD})", f"{CARD}_x", f"x-{CARD}", f"{CARD}0"])
+def test_what_counts_as_the_value_when_it_is_searched_is_what_is_redacted(why: str) -> None:
+    mention = Mention("card_id", CARD)
+    redaction = Redaction(mention)
+    step = encode_step(Unlisted(at=now(), by="ann", list="deny", field="device_id", values=("d",), why=why))
+    assert (redaction.of(step) is not None) == mention.is_in(step)
+    left = redaction.of(step) or step
+    assert not mention.is_in(left)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -67,6 +69,32 @@ def test_a_stream_that_loses_all_its_entries_keeps_counting(connection: RedisCon
     assert (log.read(PART, 0, 10), log.end(PART)) == ([], end)
     log.append([message(decided(4))])
     assert log.read(PART, 0, 10)[0].offset >= end
+
+
+def test_who_was_held_up_while_it_rebuilt_loses_nothing(
+    connection: RedisConnection, log: RedisLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append([message(decided(number)) for number in range(300)])
+    before = log.read(PART, 0, 1000)
+    found = search_streams(connection, 1, Mention("card_id", CARD))
+    one, steps = RedisConnection.one, count()
+
+    def held_up(self: RedisConnection, *command: Any) -> Any:
+        if command[0] == "EVALSHA" and next(steps) == 2:
+            for key in [LOCK_KEY, *one(self, "KEYS", "*:anew:*"), *one(self, "KEYS", "*:doomed:*")]:
+                assert one(self, "PTTL", key) > 0  # so they go while it is held up, the lock among them
+                one(self, "DEL", key)
+            one(self, "SET", LOCK_KEY, "other")
+        return one(self, *command)
+
+    with monkeypatch.context() as patched, pytest.raises(TimeoutError, match="run the same again"):
+        patched.setattr(RedisConnection, "one", held_up)
+        erase_entries(connection, found)
+    assert log.read(PART, 0, 1000) == before
+    assert connection.one("GET", LOCK_KEY) == b"other"
+    connection.one("DEL", LOCK_KEY)
+    assert erase_entries(connection, found) == 43
+    assert len(log.read(PART, 0, 1000)) == 257
 
 
 def test_two_do_not_rebuild_at_once(connection: RedisConnection, log: RedisLog) -> None:
