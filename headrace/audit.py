@@ -98,7 +98,7 @@ def replay_decision(settings: Settings, event_id: str, as_json: bool) -> int:
                     raise NotKept(f"entry {entry.number} was erased: its decision cannot be recomputed")
                 if not (entry.is_whole and entry.is_hashed_with(chain.key)):
                     raise ChainBroken(f"entry {entry.number} was changed; run 'headrace audit verify'")
-                name = decode(entry.payload, Decision).use_case
+                name: str = decode(entry.payload, Decision).use_case
                 if name not in recomputers:
                     registry = registry_of(settings.home)
                     recomputers[name] = Recomputer(USE_CASES[name], sources, registry, settings.let_through_key)

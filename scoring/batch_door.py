@@ -63,7 +63,7 @@ class BatchDoor:
         any more (its client has left), the rest is left alone, and there is no answer.
         """
         ends_at = time.perf_counter() + (self.bounds.deadline_ms if deadline_ms is None else deadline_ms) / 1000
-        lines = content_type.partition(b";")[0].strip().lower() in LINES_TYPES
+        lines = is_lines(content_type)
         try:
             bodies = records_of(body, lines)
         except InvalidBatch as error:
@@ -89,6 +89,11 @@ class BatchDoor:
         if lines:
             return Answer(200, b"".join(item + b"\n" for item in items), content_type=LINES)
         return Answer(200, b"[" + b",".join(items) + b"]")
+
+
+def is_lines(content_type: bytes) -> bool:
+    """Whether a body of this type has one record a line."""
+    return content_type.partition(b";")[0].strip().lower() in LINES_TYPES
 
 
 def records_of(body: bytes, lines: bool) -> list[bytes]:

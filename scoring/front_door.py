@@ -16,13 +16,15 @@ from _bentoml_sdk import Service
 
 from scoring.api import JSON, Answer, Api, Post, bad_deadline, invalid, overloaded, too_large
 from scoring.arrival import Turns, left_ms
-from scoring.asgi import AsgiApp, Message, Receive, Scope, Send
+from scoring.asgi import AsgiApp, Message, Receive, Scope, Send, header_of
+from scoring.asgi_answer import respond
 from scoring.batch_door import USUAL, BatchDoor, Bounds
 from scoring.gate import Gate
 from scoring.key_feed import KeyFeed
 from scoring.openapi import amended
 from scoring.redeal import Redealing
 from scoring.rounds import Rounds
+from scoring.whole_body import WholeBody
 from stream.card_numbers import mask
 from stream.records import InvalidRecord
 
@@ -58,32 +60,32 @@ class FrontDoor:
             if method == "POST" and path in api.routes and self.takes_records:
                 answer = await self._post(api, scope, receive)
                 if answer is not None:
-                    await _respond(send, answer)
+                    await respond(send, answer)
                 return
             if method == "POST" and path == api.batch_route:
                 answer = await self._batch(api, scope, receive)
                 if answer is not None:
                     api.count(path, answer.status)
-                    await _respond(send, answer)
+                    await respond(send, answer)
                 return
             if method == "GET" and path.startswith(DECISIONS):
                 found = api.decision(path[len(DECISIONS) :])
                 api.count(DECISIONS, found.status)
-                await _respond(send, found)
+                await respond(send, found)
                 return
             if method == "GET" and path.startswith(EXPLANATIONS):
                 found = api.decision(path[len(EXPLANATIONS) :])
                 if found.status == HTTPStatus.OK:
                     found = await asyncio.to_thread(api.explanation, found.body)
                 api.count(EXPLANATIONS, found.status)
-                await _respond(send, found)
+                await respond(send, found)
                 return
             if method == "POST" and path in api.routes:
                 body = await _read(receive, self.body_limit)
                 cleaned = _cleaned(api, body) if isinstance(body, bytes) else body
                 if isinstance(cleaned, Answer):
                     api.count(path, cleaned.status)
-                    await _respond(send, cleaned)
+                    await respond(send, cleaned)
                 elif cleaned is not None:
                     await self.inner(*_with_body(scope, receive, cleaned), send)
                 return
@@ -95,7 +97,7 @@ class FrontDoor:
         if isinstance(answer, bytes):
             deadline_ms = _deadline_of(scope)
             if not isinstance(deadline_ms, Answer):
-                traceparent = None if api.observed.traces is None else traceparent_of(scope)
+                traceparent = None if api.observed.traces is None else header_of(scope, b"traceparent")
                 waited_ms = self._turns.waited_ms()
                 remaining_ms = left_ms(api.deadline_ms if deadline_ms is None else deadline_ms, waited_ms)
                 if remaining_ms is not None and scope["path"] == api.score_route:
@@ -118,7 +120,7 @@ class FrontDoor:
         deadline_ms = _deadline_of(scope)
         if isinstance(deadline_ms, Answer):
             return deadline_ms
-        content_type = next((value for name, value in scope["headers"] if name == b"content-type"), JSON)
+        content_type = header_of(scope, b"content-type") or JSON
         # After the whole body there is nothing to receive but that the client has left.
         left = asyncio.ensure_future(receive())
         try:
@@ -201,37 +203,20 @@ def _cleaned(api: Api, body: bytes) -> bytes | Answer:
 def _with_body(scope: Scope, receive: Receive, body: bytes) -> tuple[Scope, Receive]:
     """The same request with another body."""
     kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")]
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def again() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return {**scope, "headers": [*kept, (b"content-length", str(len(body)).encode())]}, again
-
-
-async def _respond(send: Send, answer: Answer) -> None:
-    headers = [(b"content-type", answer.content_type), (b"content-length", str(len(answer.body)).encode())]
-    if answer.retry_after_s is not None:
-        headers.append((b"retry-after", str(answer.retry_after_s).encode()))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    whole = WholeBody([{"type": "http.request", "body": body, "more_body": False}], len(body), True)
+    return {**scope, "headers": [*kept, (b"content-length", str(len(body)).encode())]}, whole.again(receive)
 
 
 def _deadline_of(scope: Scope) -> float | Answer | None:
     """What `X-Deadline-Ms` asks for, None where there is none, an answer where it is no such number."""
-    for name, value in scope["headers"]:
-        if name == b"x-deadline-ms":
-            try:
-                deadline_ms = float(value)
-            except ValueError:
-                deadline_ms = 0.0
-            return deadline_ms if 1.0 <= deadline_ms <= DEADLINE_LIMIT_MS else bad_deadline(_shown(value))
-    return None
-
-
-def traceparent_of(scope: Scope) -> bytes | None:
-    """What the caller says of its trace."""
-    return next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+    value = header_of(scope, b"x-deadline-ms")
+    if value is None:
+        return None
+    try:
+        deadline_ms = float(value)
+    except ValueError:
+        deadline_ms = 0.0
+    return deadline_ms if 1.0 <= deadline_ms <= DEADLINE_LIMIT_MS else bad_deadline(_shown(value))
 
 
 def _shown(value: bytes) -> str:

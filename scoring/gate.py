@@ -16,6 +16,7 @@ from prometheus_client import Counter
 
 from scoring.api import RETRY_AFTER_S, Answer, refusal
 from scoring.asgi import AsgiApp, Receive, Scope, Send
+from scoring.asgi_answer import respond
 from scoring.batch_door import USUAL, Bounds
 from scoring.key_scopes import BATCHES, Ask, Asked, asked_by
 from scoring.key_table import Caller, KeyTable, NotKnown
@@ -159,11 +160,5 @@ def _too_many(caller: Caller, cost: int, wait_s: int) -> Turned:
 
 async def _turn_away(send: Send, turned: Turned) -> None:
     REFUSED.labels(turned.reason, turned.key).inc()
-    answer = turned.answer
-    headers = [(b"content-type", answer.content_type), (b"content-length", str(len(answer.body)).encode())]
-    if answer.retry_after_s is not None:
-        headers.append((b"retry-after", str(answer.retry_after_s).encode()))
-    if answer.status == 401:
-        headers.append(CHALLENGE)
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    challenge = [CHALLENGE] if turned.answer.status == 401 else []
+    await respond(send, turned.answer, *challenge)

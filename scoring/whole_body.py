@@ -6,8 +6,8 @@ from collections import deque
 from typing import NamedTuple
 
 from scoring.api import JSON
-from scoring.asgi import Message, Receive, Scope
-from scoring.batch_door import LINES_TYPES, Bounds, InvalidBatch, records_of
+from scoring.asgi import Message, Receive, Scope, header_of
+from scoring.batch_door import Bounds, InvalidBatch, is_lines, records_of
 
 
 class WholeBody(NamedTuple):
@@ -47,20 +47,17 @@ class WholeBody(NamedTuple):
 
 def content_length(scope: Scope) -> int:
     """What the header says; 0 where it says nothing that can be used."""
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+    value = header_of(scope, b"content-length") or b""
+    return int(value) if value.isdigit() else 0
 
 
 def records_in(whole: WholeBody, scope: Scope, bounds: Bounds) -> int:
     """How many records of a batch would be scored; 1 for a body that the batch door will refuse whole."""
     if not whole.is_whole:
         return 1
-    content_type: bytes = next((value for name, value in scope["headers"] if name == b"content-type"), JSON)
-    lines = content_type.partition(b";")[0].strip().lower() in LINES_TYPES
+    body = b"".join(message.get("body", b"") for message in whole.messages)
     try:
-        found = len(records_of(b"".join(message.get("body", b"") for message in whole.messages), lines))
+        found = len(records_of(body, is_lines(header_of(scope, b"content-type") or JSON)))
     except InvalidBatch:
         return 1
     return found if 0 < found <= bounds.records else 1
