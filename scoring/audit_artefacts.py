@@ -33,6 +33,7 @@ from scoring.deciding import PRIOR_SCORE
 from scoring.policy_file import InvalidPolicy, read_policy
 from scoring.rule_log import CHUNK_STEPS, book_key
 from scoring.rules import Rule, read_rules
+from scoring.step_log import contents
 from scoring.use_case import UseCase
 from stream.chain import Chain
 from stream.chain_entry import NOTHING, Draft
@@ -164,13 +165,7 @@ class Artefacts:
         return 0, ""
 
     def _read_steps(self, name: str, start: int) -> list[str]:
-        found: list[str] = []
-        while True:
-            first = start + len(found)
-            some = self._connection.one("LRANGE", book_key(name), first, first + CHUNK_STEPS - 1)
-            found += [step.decode() for step in some]
-            if len(some) < CHUNK_STEPS:
-                return found
+        return [step.decode() for step in contents(self._connection, book_key(name), CHUNK_STEPS, start)]
 
     def _weights(self, name: str, versions: set[str]) -> list[Draft]:
         ordered = sorted(versions)

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from scoring.rule_log import book_key
+from scoring.rule_log import CHUNK_STEPS, book_key
+from scoring.step_log import contents
 from stream.connection import RedisConnection
 from stream.mention import WORD, Mention
 
@@ -73,7 +74,7 @@ class Redaction:
 def search_book(connection: RedisConnection, use_case: str, redaction: Redaction) -> dict[int, tuple[bytes, bytes]]:
     """The steps in Redis that have the value, by place in the list: as they are, and as they shall be."""
     found: dict[int, tuple[bytes, bytes]] = {}
-    for place, content in enumerate(connection.one("LRANGE", book_key(use_case), 0, -1)):
+    for place, content in enumerate(contents(connection, book_key(use_case), CHUNK_STEPS)):
         redacted = redaction.of(content)
         if redacted is not None:
             found[place] = (content, redacted)

@@ -94,17 +94,11 @@ class StepLog(ABC, Generic[S, B]):
 
     def steps(self) -> Iterator[tuple[int, S | None]]:
         """Every step so far with its version, oldest first; None for one that this release does not know."""
-        version = 0
-        while True:
-            contents: list[bytes] = self.connection.one("LRANGE", self.key, version, version + self.chunk_steps - 1)
-            for content in contents:
-                version += 1
-                try:
-                    yield version, self.decode(content)
-                except InvalidStep:
-                    yield version, None
-            if len(contents) < self.chunk_steps:
-                return
+        for version, content in enumerate(contents(self.connection, self.key, self.chunk_steps), 1):
+            try:
+                yield version, self.decode(content)
+            except InvalidStep:
+                yield version, None
 
     def append(self, step: S) -> int:
         """Do one step; its version. Others may append at the same time: it is checked against what they did.
@@ -126,6 +120,16 @@ class StepLog(ABC, Generic[S, B]):
             self.problems[self.book.version] = problem
         self._last = content
         self.changes += 1
+
+
+def contents(connection: RedisConnection, key: str, chunk_steps: int, start: int = 0) -> Iterator[bytes]:
+    """The steps as they are kept, from a place on, oldest first, so many in one read."""
+    while True:
+        some: list[bytes] = connection.one("LRANGE", key, start, start + chunk_steps - 1)
+        yield from some
+        if len(some) < chunk_steps:
+            return
+        start += len(some)
 
 
 def follow(book: StepBook, content: bytes, decode: Callable[[bytes], Any]) -> str:
