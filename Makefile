@@ -3,13 +3,13 @@ PYTHON ?= python3.11
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test check format kafka test-kafka env lock clean
+.PHONY: demo test check format kafka test-kafka notebook env lock clean
 
 env: .venv/.ready
 
-.venv/.ready: requirements.lock pyproject.toml
+.venv/.ready: requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -34,13 +34,25 @@ kafka: env
 test-kafka: env
 	$(BIN)/python -m pytest -m kafka $(ARGS)
 
-# Newer versions of everything, within the bounds of pyproject.toml.
+# The data scientist's first hour. JupyterLab is no dependency: it has an environment of its own, and runs the kernel of ours.
+notebook: env .jupyter/.ready
+	.jupyter/bin/jupyter lab docs/first_hour.ipynb $(ARGS)
+
+.jupyter/.ready:
+	$(PYTHON) -m venv .jupyter
+	.jupyter/bin/python -m pip install --quiet --disable-pip-version-check jupyterlab
+	$(BIN)/python -m ipykernel install --prefix .jupyter --name python3 --display-name Headrace
+	touch $@
+
+# Newer versions of everything, within the bounds of pyproject.toml. What is deployed is what was tested, without its tools.
 lock: env
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header --extra dev pyproject.toml -o requirements.lock
+		--no-emit-index-url --no-emit-find-links --no-header --extra dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --group bench -o requirements-bench.lock
 
 clean:
-	rm -rf .venv .headrace .kafka .bench
+	rm -rf .venv .jupyter .headrace .kafka .bench
