@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from stream.mapping import Mapping, MappingError
-from stream.mapping_sources import CellValue, LabelSource, NumberSource, TextSource, TimeSource
+from stream.mapping_sources import SECONDS, CellValue, LabelSource, NumberSource, TextSource, TimeSource
 from stream.records import micros
 from stream.table import Table, literal, quoted
 
@@ -52,8 +52,8 @@ def select_fields(
         "file_row": "_file_row",
         "at_us": _time(mapping.event_timestamp, kinds),
         "event_id": _text(mapping.event_id, kinds) if mapping.event_id else "'row-' || _file_row",
-        "fraud": _fraud(mapping.label),
-        "cells": f"[{', '.join([_cell(mapping.event_timestamp.column), *_number_cells(mapping, kinds)])}]",
+        "fraud": is_fraud(mapping.label),
+        "cells": f"[{', '.join([cell_text(mapping.event_timestamp.column), *_number_cells(mapping, kinds)])}]",
     }
     fields |= {name: _number(getattr(mapping, name), kinds) for name in CELLS[1:]}
     fields |= {name: _text(getattr(mapping, name), kinds) for name in TEXTS}
@@ -76,13 +76,15 @@ def _time(source: TimeSource, kinds: dict[str, str]) -> str:
     is_number = kind.startswith(NUMBERS)
     if source.unit is None:
         if is_number:
-            remedy = f"{source.column} holds numbers ({kind}); say 's' or 'ms', and origin if it is not 1970"
+            remedy = (
+                f"{source.column} holds numbers ({kind}); say 'ms', 's', 'm', 'h' or 'd', and origin if it is not 1970"
+            )
             raise MappingError("event_timestamp.unit", None, remedy)
         # Times that carry no offset take the session's zone here; times that do keep their own.
         return f"TRY(epoch_us(TRY_CAST({column} AS TIMESTAMPTZ)))"
     if not is_number and kind != "VARCHAR":
         raise MappingError("event_timestamp.unit", source.unit, f"{source.column} holds {kind}; leave unit out")
-    micros_per_unit = {"s": 1_000_000, "ms": 1_000}[source.unit]
+    micros_per_unit = 1_000 if source.unit == "ms" else SECONDS[source.unit] * 1_000_000
     since_origin = f"TRY_CAST(round(TRY_CAST({column} AS DOUBLE) * {micros_per_unit}) AS BIGINT)"
     return f"TRY({since_origin} + {micros(source.origin)})"
 
@@ -93,6 +95,8 @@ def _text(source: TextSource | None, kinds: dict[str, str]) -> str:
         return "NULL::VARCHAR"
     if source.constant is not None:
         return literal(source.prefix + source.constant)
+    if source.row:
+        return f"{literal(source.prefix)} || _file_row"
     cells = [_id_cell(column, kinds[column]) for _, column in source.named_columns]
     if len(cells) == 1:
         return f"{literal(source.prefix)} || {cells[0]}"
@@ -102,7 +106,7 @@ def _text(source: TextSource | None, kinds: dict[str, str]) -> str:
 
 
 def _id_cell(column: str, kind: str) -> str:
-    text = f"nullif({_cell(column)}, '')"
+    text = f"nullif({cell_text(column)}, '')"
     if kind not in FLOATS:
         return text
     # Integer ids with gaps were often saved as floats: 12.0 is the id 12, and NaN is no id.
@@ -131,14 +135,15 @@ def _number_cells(mapping: Mapping, kinds: dict[str, str]) -> list[str]:
 def _number_cell(column: str, kind: dict[str, str]) -> str:
     # A float column says NaN where the cell is empty.
     if kind[column] in FLOATS:
-        return f"CASE WHEN isnan({_column(column)}) THEN NULL ELSE {_cell(column)} END"
-    return f"nullif({_cell(column)}, '')"
+        return f"CASE WHEN isnan({_column(column)}) THEN NULL ELSE {cell_text(column)} END"
+    return f"nullif({cell_text(column)}, '')"
 
 
-def _fraud(source: LabelSource | None) -> str:
+def is_fraud(source: LabelSource | None) -> str:
+    """SQL that says whether a row of `numbered` is fraud; NULL where nobody knows."""
     if source is None:
         return "NULL::BOOLEAN"
-    cell = f"nullif({_cell(source.column)}, '')"
+    cell = f"nullif({cell_text(source.column)}, '')"
     unknown = _is_one_of(cell, source.unknown)
     return f"CASE WHEN {cell} IS NULL OR {unknown} THEN NULL ELSE {_is_one_of(cell, source.fraud)} END"
 
@@ -155,7 +160,8 @@ def _equals(cell: str, value: CellValue) -> str:
     return f"coalesce(TRY_CAST({cell} AS DOUBLE) = {value!r}, false)"
 
 
-def _cell(column: str) -> str:
+def cell_text(column: str) -> str:
+    """SQL of a cell of `numbered` as text."""
     return f"CAST({_column(column)} AS VARCHAR)"
 
 

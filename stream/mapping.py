@@ -6,7 +6,7 @@ ignore = ["fraud_scenario"]           # optional: columns that must never be map
 [event_timestamp]                     # a date and time; without an offset it is in `zone`
 column = "booked_at"
 zone = "Europe/Berlin"                # default UTC
-# unit = "s"                          # or numbers: "s" or "ms" since `origin` (default 1970)
+# unit = "s"                          # or numbers: "ms", "s", "m", "h" or "d" since `origin` (default 1970)
 # origin = 2018-04-01T00:00:00Z
 
 [event_id]                            # left out: "row-1", "row-2" ...
@@ -18,7 +18,7 @@ separator = "-"
 prefix = "card-"
 
 [merchant_id]                         # also customer_id, device_id: both optional
-constant = "webshop"
+constant = "webshop"                  # or `row = true`: the row's number
 
 [amount]                              # also latitude, longitude: both optional
 column = "cents"
@@ -43,7 +43,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -54,6 +54,7 @@ from stream.mapping_sources import (
     Source,
     TextSource,
     TimeSource,
+    Unit,
     parse_duration,
 )
 
@@ -150,6 +151,8 @@ def _explain(message: str, content: dict[str, Any]) -> MappingError:
     if unknown:
         remedy = f"there is no such key{nearest(unknown[1], _known_keys(key))}"
         return MappingError(key, _value_at(content, key), remedy)
+    if text.startswith("Invalid enum value"):  # the only one that there is
+        return MappingError(key, _value_at(content, key), f"give one of {', '.join(get_args(Unit))}")
     return MappingError(key, _value_at(content, key), text[0].lower() + text[1:].replace("`", ""))
 
 

@@ -15,6 +15,7 @@ from stream.records import EPOCH
 SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 ColumnName = Annotated[str, Meta(min_length=1)]
 CellValue = bool | int | float | str
+Unit = Literal["ms", "s", "m", "h", "d"]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +35,7 @@ class TimeSource(Source, frozen=True, kw_only=True):
 
     column: ColumnName
     zone: str = "UTC"
-    unit: Literal["s", "ms"] | None = None
+    unit: Unit | None = None
     origin: Annotated[datetime, Meta(tz=True)] = EPOCH
 
     def __post_init__(self) -> None:
@@ -50,21 +51,25 @@ class TimeSource(Source, frozen=True, kw_only=True):
 
 
 class TextSource(Source, frozen=True, kw_only=True):
-    """A column, several columns joined with `separator`, or a constant; `prefix` goes before any of them."""
+    """A column, several columns joined with `separator`, a constant, or the row's number; `prefix` goes before any.
+
+    The trap of `row` as a card: each payment then is a card of its own, and nothing is known of its past.
+    """
 
     column: ColumnName | None = None
     columns: list[ColumnName] = []
     constant: Annotated[str, Meta(min_length=1)] | None = None
+    row: bool = False
     prefix: str = ""
     separator: str = "-"
 
     def __post_init__(self) -> None:
-        if (self.column is not None) + bool(self.columns) + (self.constant is not None) != 1:
-            raise ValueError("give exactly one of column, columns and constant")
+        if (self.column is not None) + bool(self.columns) + (self.constant is not None) + self.row != 1:
+            raise ValueError("give exactly one of column, columns, constant and row = true")
 
     @property
     def named_columns(self) -> list[tuple[str, str]]:
-        """The column or the joined columns; none for a constant."""
+        """The column or the joined columns; none for a constant or the row's number."""
         if self.column is not None:
             return [("column", self.column)]
         return [(f"columns[{place}]", column) for place, column in enumerate(self.columns)]

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from stream.played import Played
 from stream.records import Transaction, from_micros, micros
+from stream.simulator_changes import Changes
 from stream.simulator_episodes import EpisodesUnderWay
 from stream.simulator_patterns import DRIFTED, LONGEST_EPISODE_DAYS, PATTERNS, USUAL, Episode
 from stream.simulator_world import DAY_US, NO_DEVICE, ROW, Rows, World
 
 MISSING_PLACE_SHARE = 0.05
+UNCHANGED = Changes()
 FIRST_DAY = 1_000_000  # days before 1970 are negative, and a generator's seed must not be
 
 
@@ -41,6 +43,8 @@ class Simulator:
         most after this.
     drift_at
         From here on, fraudsters who begin behave otherwise: smaller, nearer, by day.
+    changes
+        On which days each pattern is about, and shifts of everybody's amounts; both by whole days (UTC).
 
     The traps: `play` is deterministic for one version of numpy's generators; a later `start` is another world, not a
     later part of the same one.
@@ -58,6 +62,7 @@ class Simulator:
         patterns: Sequence[str] = tuple(PATTERNS),
         chargeback_window: timedelta = timedelta(days=10),
         drift_at: datetime | None = None,
+        changes: Changes = UNCHANGED,
     ) -> None:
         for name, moment in (("start", start), ("end", end), ("drift_at", drift_at)):
             if moment is not None and moment.tzinfo is None:
@@ -65,6 +70,7 @@ class Simulator:
         for pattern in patterns:
             if pattern not in PATTERNS:
                 raise ValueError(f"no fraud pattern {pattern!r}; there are {', '.join(PATTERNS)}")
+        changes.check(patterns)
         if seed < 0 or customers < 10 or merchants < 10 or not 0.0 <= fraud_share <= 0.5:
             raise ValueError(
                 f"seed {seed}, customers {customers}, merchants {merchants}, fraud_share {fraud_share}: "
@@ -78,6 +84,7 @@ class Simulator:
         self.merchants = merchants
         self.fraud_share = fraud_share
         self.patterns = tuple(patterns)
+        self.changes = changes
         self.window_us = chargeback_window // timedelta(microseconds=1)
 
     def play(self) -> Iterator[Played]:
@@ -101,7 +108,7 @@ class Simulator:
 
     def _episodes(self, rng: np.random.Generator, world: World, day_us: int) -> Iterator[Episode]:
         shape = DRIFTED if self.drift_us is not None and day_us >= self.drift_us else USUAL
-        chosen = [PATTERNS[name] for name in self.patterns]
+        chosen = [PATTERNS[name] for name in self.changes.about(self.patterns, from_micros(day_us))]
         frauds_a_day = world.payments_a_day * self.fraud_share
         for pattern in chosen:
             share = pattern.weight / sum(each.weight for each in chosen)
@@ -111,7 +118,8 @@ class Simulator:
     def _played(self, rng: np.random.Generator, rows: Rows, day_us: int) -> Iterator[Played]:
         day = f"sim-{self.seed}-{from_micros(day_us):%Y%m%d}-"
         delays_us = np.where(rows["fraud"], _fraud_delays_us(rng, len(rows), self.window_us), self.window_us)
-        amounts = np.maximum(np.round(rows["amount"], 2), 0.01)
+        factor = self.changes.amount_factor(from_micros(day_us))
+        amounts = np.maximum(np.round(rows["amount"] * factor, 2), 0.01)
         is_unplaced = rng.random(len(rows)) < MISSING_PLACE_SHARE
         latitudes, longitudes = (_places(rows[name], is_unplaced) for name in ("latitude", "longitude"))
         columns = (rows[name].tolist() for name in ("at_us", "card", "customer", "merchant", "device", "fraud"))

@@ -10,8 +10,11 @@ import duckdb
 
 PARQUET = (".parquet", ".pq")
 TEXT = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
+PACKED = (".zip", ".7z", ".rar", ".tar", ".tgz")
 DELIMITERS = ",;\t|"
 HEADER_LIMIT_CHARS = 1_000_000
+UNNAMED = "index"
+"""What the first column of a CSV file is called where it has no name."""
 
 
 class UnreadableTable(ValueError):
@@ -36,7 +39,8 @@ class Table:
         elif self.path.name.lower().endswith(PARQUET):
             self.columns = _parquet_columns(self.path)
         else:
-            raise UnreadableTable(f"cannot read {self.path.name!r}; its name must end in {_endings()}")
+            unpack = "unpack it first" if self.path.suffix.lower() in PACKED else f"its name must end in {_endings()}"
+            raise UnreadableTable(f"cannot read {self.path.name!r}; {unpack}")
 
     def select_numbered(self, *, reject_broken_lines: bool = False) -> str:
         """SQL whose rows are the file's, with `_file_row`: 1 is the first row (in CSV, the one after the header).
@@ -74,6 +78,8 @@ def _header(path: Path) -> tuple[str, list[str]]:
         raise UnreadableTable(f"cannot read {path.name!r}: {error}; save it as CSV in UTF-8") from None
     delimiter = max(DELIMITERS, key=line.count)
     names = next(csv.reader([line], delimiter=delimiter), [])
+    if names and not names[0] and len(names) > 1:
+        names[0] = UNNAMED  # what pandas writes for a table's index
     if not names or not all(names) or len({name.lower() for name in names}) < len(names):
         remedy = "its first line must name every column once"
         raise UnreadableTable(f"cannot read {path.name!r}, which starts {line[:80]!r}; {remedy}")

@@ -142,7 +142,7 @@ def test_a_column_that_does_not_exist_is_named_with_its_neighbours(tmp_path: Pat
 def test_a_column_of_numbers_asks_for_its_unit(tmp_path: Path) -> None:
     table = tmp_path / "payments.parquet"
     duckdb.sql(f"COPY (SELECT 1 AS id, 86400 AS at, 'c' AS card, 'm' AS shop, 5.0 AS sum) TO '{table}'")
-    with pytest.raises(MappingError, match="say 's' or 'ms'"):
+    with pytest.raises(MappingError, match="say 'ms', 's', 'm', 'h' or 'd'"):
         read_transactions(table, _mapping())
 
 

@@ -7,11 +7,13 @@ from itertools import islice
 from statistics import median
 from typing import Any
 
+import msgspec
 import pytest
 
 from stream.played import Played
 from stream.simulator import Simulator
-from stream.simulator_patterns import PATTERNS
+from stream.simulator_changes import AmountShift, Changes, Span
+from stream.simulator_patterns import LONGEST_EPISODE_DAYS, PATTERNS
 
 START = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
 
@@ -178,6 +180,49 @@ def test_a_drift_changes_the_frauds_from_its_day_on_and_nothing_before() -> None
     assert median(amounts(drifted)) > 2 * median(amounts(steady))
 
 
+def _changed(changes: Changes, **options: Any) -> list[Played]:
+    return _play(days=28, customers=600, patterns=("card_testing", "account_takeover"), changes=changes, **options)
+
+
+def _takeovers(played: Sequence[Played]) -> list[datetime]:
+    """When frauds happen that are no card testing: that takes place within minutes, over several cards of a device."""
+    frauds = [one.transaction for one in played if one.fraud and one.transaction.device_id is not None]
+    cards = defaultdict(set)
+    for one in frauds:
+        cards[one.device_id].add(one.card_id)
+    return [one.event_timestamp for one in frauds if len(cards[one.device_id]) == 1]
+
+
+def test_a_pattern_begins_and_another_ends_when_they_are_told_to() -> None:
+    middle = START + timedelta(days=14)
+    begins = _changed(Changes(active={"account_takeover": Span(begins=middle)}))
+    assert len(_takeovers(begins)) > 20
+    assert min(_takeovers(begins)) >= middle
+    ends = _changed(Changes(active={"account_takeover": Span(ends=middle)}))
+    assert len([at for at in _takeovers(ends) if at < middle]) > 20
+    assert max(_takeovers(ends)) < middle + timedelta(days=LONGEST_EPISODE_DAYS)
+    last_week = START + timedelta(days=21)
+    assert not [at for at in _takeovers(ends) if at >= last_week]
+    assert any(each.fraud for each in ends if each.transaction.event_timestamp >= last_week)
+
+
+def test_nothing_changes_unless_it_is_declared() -> None:
+    everything = {name: Span() for name in PATTERNS}
+    assert _play(days=7) == _play(days=7, changes=Changes()) == _play(days=7, changes=Changes(active=everything))
+
+
+def test_amounts_shift_from_their_day_on_and_nothing_else_does() -> None:
+    middle = START + timedelta(days=7)
+    plain = _play(days=14)
+    shifted = _play(days=14, changes=Changes(amounts=(AmountShift(middle, 2.0),)))
+    for one, other in zip(plain, shifted, strict=True):
+        if one.transaction.event_timestamp < middle:
+            assert one == other
+        else:
+            assert other.transaction.amount == pytest.approx(2 * one.transaction.amount, abs=0.011)
+            assert msgspec.structs.replace(other.transaction, amount=one.transaction.amount) == one.transaction
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -185,6 +230,10 @@ def test_a_drift_changes_the_frauds_from_its_day_on_and_nothing_before() -> None
         ({"patterns": ("phishing",)}, "no fraud pattern 'phishing'; there are card_testing"),
         ({"customers": 3}, "customers 3"),
         ({"fraud_share": 0.9}, "fraud_share 0.9"),
+        ({"changes": Changes({"phishing": Span()})}, "no fraud pattern 'phishing' is committed"),
+        ({"changes": Changes({"stolen_card": Span(ends=datetime(2026, 1, 1))})}, "stolen_card ends.* has no zone"),
+        ({"changes": Changes({"stolen_card": Span(START, START)})}, "stolen_card begins .* ends no later"),
+        ({"changes": Changes(amounts=(AmountShift(START, 0.0),))}, "by the factor 0"),
     ],
 )
 def test_a_world_that_cannot_be_is_refused(options: dict[str, Any], says: str) -> None:
