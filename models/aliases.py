@@ -1,4 +1,4 @@
-"""Which version of a model is champion, challenger, shadow or previous: a log that is only ever appended to."""
+"""Which version of a model has which alias (champion, canary, shadow, ...): a log that is only ever appended to."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 import msgspec
 
-Alias = Literal["champion", "challenger", "shadow", "previous"]
-ALIASES: tuple[Alias, ...] = ("champion", "challenger", "shadow", "previous")
+Alias = Literal["champion", "challenger", "shadow", "canary", "previous"]
+ALIASES: tuple[Alias, ...] = ("champion", "challenger", "shadow", "canary", "previous")
+SHARES = (1, 5, 25)
+"""Which percentages of the entities a canary may answer: each a step that the one before has to earn."""
+NO_LONGER_BESIDE: tuple[Alias, ...] = ("challenger", "canary")
+"""What a version stops being when it becomes champion."""
+PROMOTED = "it is the champion now"
 
 
 class AliasMoved(RuntimeError):
@@ -24,7 +29,7 @@ class AliasChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """One line of the log: from `at` on, `alias` of model `name` means `version` (None: nothing), and why.
 
     `gates` has what each gate said, in words, by the gate's name; `forced` names those that failed and were overruled.
-    `rollback` marks a return to the champion before.
+    `rollback` marks a return to the champion before. `share` is the percentage of the entities that a canary answers.
     """
 
     at: datetime
@@ -36,6 +41,15 @@ class AliasChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     gates: dict[str, str] = {}
     forced: list[str] = []
     rollback: bool = False
+    share: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+
+
+class Canary(NamedTuple):
+    """The version that answers `share` percent of the entities, and since when it has been the canary."""
+
+    version: str
+    share: int
+    since: datetime
 
 
 class AliasLog:
@@ -81,9 +95,13 @@ class AliasLog:
                 changes.append(
                     AliasChange(at=change.at, alias="previous", name=change.name, version=before, by=change.by, why=why)
                 )
-            if change.alias == "champion" and _current(known, change.name).get("challenger") == change.version:
-                challenger = AliasChange(at=change.at, alias="challenger", name=change.name, version=None, by=change.by)
-                changes.append(msgspec.structs.replace(challenger, why="it is the champion now"))
+            if change.alias == "champion":
+                present = _current(known, change.name)
+                changes += [
+                    AliasChange(at=change.at, alias=alias, name=change.name, version=None, by=change.by, why=PROMOTED)
+                    for alias in NO_LONGER_BESIDE
+                    if change.version is not None and present.get(alias) == change.version
+                ]
             # A line that a crash tore was never acknowledged: end it, so that this one starts afresh.
             torn = bool(content) and not content.endswith(b"\n")
             lines = b"".join(msgspec.json.encode(each) + b"\n" for each in changes)
@@ -108,6 +126,20 @@ def champions(changes: Iterable[AliasChange], name: str) -> list[str]:
             del found[len(found) - found[::-1].index(change.version) :]
         elif found[-1:] != [change.version]:
             found.append(change.version)
+    return found
+
+
+def canary_of(changes: Iterable[AliasChange], name: str) -> Canary | None:
+    """The canary of the model now; None where there is none. Another share of the same version is the same canary."""
+    found: Canary | None = None
+    for change in changes:
+        if change.name != name or change.alias != "canary":
+            continue
+        if change.version is None or not change.share:
+            found = None
+        else:
+            is_same = found is not None and found.version == change.version
+            found = Canary(change.version, change.share, found.since if found and is_same else change.at)
     return found
 
 

@@ -68,16 +68,27 @@ class Combined(NamedTuple):
     left_out: dict[str, str]
 
 
+BATCH, FEEDBACK = "batch", "feedback"
+
 FRAUD_WEIGHTS = EnsembleWeights(
     version="fraud-1",
     members={
-        "batch": MemberWeight(weight=0.7),
-        "feedback": MemberWeight(weight=0.2, stale_after_s=30 * 86_400.0),
+        BATCH: MemberWeight(weight=0.7),
+        FEEDBACK: MemberWeight(weight=0.2, stale_after_s=30 * 86_400.0),
         "online": MemberWeight(weight=0.1, cap=0.2, stale_after_s=86_400.0),
     },
 )
 
 WEIGHTS = {weights.version: weights for weights in (FRAUD_WEIGHTS,)}
+
+
+def registered_name(use_case: str, member: str) -> str:
+    """Under which name the registry has a member of a use case.
+
+    >>> registered_name("fraud", BATCH), registered_name("fraud", FEEDBACK)
+    ('fraud', 'fraud-feedback')
+    """
+    return use_case if member == BATCH else f"{use_case}-{member}"
 
 
 def combine(opinions: Mapping[str, Opinion], weights: EnsembleWeights = FRAUD_WEIGHTS) -> Combined:

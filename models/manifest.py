@@ -83,6 +83,23 @@ class SegmentMetrics(msgspec.Struct, frozen=True, kw_only=True):
     average_precision: Interval | None = None
 
 
+class SearchSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """How the parameters were chosen: the `objective` of the best of the `trials` on `folds` of earlier days.
+
+    `default_value` is what the family's defaults had there. `ended` is what ended the search: `trials` or `time` of
+    its budget, or `interrupted`.
+    """
+
+    objective: str
+    value: float
+    default_value: float
+    trials: int
+    folds: int
+    families: tuple[str, ...]
+    seed: int
+    ended: str
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one version of one model.
 
@@ -92,8 +109,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     `training.metrics.calibration_error`. `max_onnx_difference` is the largest difference in probability between the
     library's own answer and the artifact's; None where nobody measured it. `single_row_latency_us` is a median.
     `reference` is what is usual for each feature: the median of legit rows. `profile` is what later rows are held
-    against for drift; None where nobody made one. An empty `version` is filled in by the
-    registry. Manifests of earlier versions lack the later fields and load all the same.
+    against for drift, `search` how the parameters were found; None where nobody made one. An empty `version` is filled
+    in by the registry. Manifests of earlier versions lack the later fields and load all the same.
     """
 
     name: str
@@ -115,6 +132,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     single_row_latency_us: float = 0.0
     reference: dict[str, float] = {}
     profile: Profile | None = None
+    search: SearchSummary | None = None
 
     def to_json(self) -> bytes:
         """The manifest as it is stored, indented for people."""

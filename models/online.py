@@ -33,8 +33,8 @@ class OnlineLearner:
     """Standard scaler, then logistic regression by stochastic gradient descent, each step bounded.
 
     The way of a vector: values are scaled by what `observe` has seen, held to `SCALED_LIMIT` deviations, and nulls
-    become 0, the usual value; a null does not move the scaler. The gradient is clipped, the step is constant, weights
-    are pulled towards 0.
+    become 0, the usual value; a null does not move the scaler. The step is constant and cut to a length, weights are
+    pulled towards 0: whatever the vector, one label moves them no further than `OnlineSettings.step_bound` says.
 
     The scaler moves only in `observe`, so that it sees every event and not the labelled ones only. It is robust: see
     `WinsorisedScaler`. A learner that has observed less than `warm_up` values of a feature scales it to 0; with no
@@ -112,7 +112,12 @@ class OnlineLearner:
     @property
     def version(self) -> str:
         """The version that was given, and how many labels it has learned."""
-        return f"{self._origin.base_version}.{self._learned_fraud + self._learned_legit}"
+        return f"{self._origin.base_version}.{self.learned}"
+
+    @property
+    def learned(self) -> int:
+        """How many labels these weights have learned."""
+        return self._learned_fraud + self._learned_legit
 
     @property
     def ready(self) -> bool:
@@ -121,18 +126,30 @@ class OnlineLearner:
 
     def score_one(self, x: Vector) -> float:
         """Probability of fraud in [0, 1], by River itself; for serving take `OnlineSnapshot`."""
-        p = float(self._model.predict_proba_one(self._scaled(x))[True])
-        return true_probability(p, self._origin.settings.fraud_weight)
+        return true_probability(self._weighted(self._scaled(x)), self._origin.settings.fraud_weight)
 
     def observe(self, x: Vector) -> None:
         """Let the scaler see one event, labelled or not. Call it once for each, when the event is met."""
         self._scaler.learn_one(self._known(x))
 
-    def learn_one(self, x: Vector, y: bool) -> None:
-        """One gradient step at the vector as it was scored, with the scaler as it is now. It cannot be undone."""
-        self._model.learn_one(self._scaled(x), bool(y))
+    def learn_one(self, x: Vector, y: bool) -> float:
+        """One gradient step at the vector as it was scored, with the scaler as it is now. It cannot be undone.
+
+        Gives the probability of fraud that it would have said just before.
+        """
+        scaled, settings = self._scaled(x), self._origin.settings
+        p = self._weighted(scaled)
+        gradient = settings.fraud_weight * (1.0 - p) if y else p
+        length = settings.learning_rate * gradient * math.hypot(*scaled.values())
+        cut = settings.step_limit / length if length > settings.step_limit else 1.0
+        self._model.learn_one(scaled, bool(y), w=cut)
         self._learned_fraud += bool(y)
         self._learned_legit += not y
+        return true_probability(p, settings.fraud_weight)
+
+    def take_scaler(self, weights: OnlineWeights) -> None:
+        """Scale from now on as these weights do, which are of the same features; what was learned stays."""
+        self._scaler = WinsorisedScaler(weights)
 
     def to_weights(self) -> OnlineWeights:
         """All that it knows, as an immutable value of its own."""
@@ -153,6 +170,10 @@ class OnlineLearner:
             learned_fraud=self._learned_fraud,
             learned_legit=self._learned_legit,
         )
+
+    def _weighted(self, scaled: dict[str, float]) -> float:
+        """Frauds counting `fraud_weight` times."""
+        return float(self._model.predict_proba_one(scaled)[True])
 
     def _known(self, x: Vector) -> dict[str, float]:
         bounded = np.minimum(np.maximum(x, -VALUE_LIMIT), VALUE_LIMIT).tolist()

@@ -1,10 +1,10 @@
-"""From a fitted scikit-learn classifier to ONNX bytes, the difference measured: the one file that knows skl2onnx."""
+"""From a fitted classifier to ONNX bytes, the difference measured: the one file that knows skl2onnx."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,14 @@ class Estimator(Protocol):
 
     def predict_proba(self, X: Matrix) -> NDArray[np.float64]:
         """Probabilities of both classes, shape (n_rows, 2)."""
+
+
+@runtime_checkable
+class ConvertsItself(Protocol):
+    """An estimator that is not scikit-learn's and knows its own ONNX form."""
+
+    def onnx_bytes(self) -> bytes:
+        """The artifact, with `INPUT` as its input."""
 
 
 class Exported(NamedTuple):
@@ -55,7 +63,17 @@ def export(estimator: Estimator, rows: Matrix, max_difference: float = MAX_DIFFE
     ExportMismatch
         When the two differ by more, or one answers NaN where the other does not.
     """
-    n_features = rows.shape[1]
+    content = estimator.onnx_bytes() if isinstance(estimator, ConvertsItself) else _converted(estimator, rows.shape[1])
+    difference = float(np.max(np.abs(raw_probabilities(content, rows) - estimator.predict_proba(rows)[:, 1])))
+    if not difference <= max_difference:
+        raise ExportMismatch(
+            f"{type(estimator).__name__} and its ONNX form differ by {difference:g} on {len(rows)} rows, "
+            f"allowed is {max_difference:g}; train on values rounded to float32, or on features of a smaller range"
+        )
+    return Exported(content, difference)
+
+
+def _converted(estimator: Estimator, n_features: int) -> bytes:
     with _plain_attributes():
         model = to_onnx(
             estimator,
@@ -64,13 +82,7 @@ def export(estimator: Estimator, rows: Matrix, max_difference: float = MAX_DIFFE
             target_opset=OPSET,
         )
     content: bytes = model.SerializeToString()
-    difference = float(np.max(np.abs(raw_probabilities(content, rows) - estimator.predict_proba(rows)[:, 1])))
-    if not difference <= max_difference:
-        raise ExportMismatch(
-            f"{type(estimator).__name__} and its ONNX form differ by {difference:g} on {len(rows)} rows, "
-            f"allowed is {max_difference:g}; train on values rounded to float32, or on features of a smaller range"
-        )
-    return Exported(content, difference)
+    return content
 
 
 def to_float32(X: Matrix) -> Matrix:
@@ -91,7 +103,7 @@ def _plain_attributes() -> Iterator[None]:
     def add_node(*args: Any, **named: Any) -> None:
         pairs, is_classifier, tree, weight, node, feature, mode, value, left, right, *rest = args
         if not named["adjust_threshold_for_sklearn"] and mode == "BRANCH_LEQ":
-            value = _float32_at_most(float(value))
+            value = float32_at_most(float(value))
         named["nodes_missing_value_tracks_true"] = int(named.get("nodes_missing_value_tracks_true", 0))
         integers = (int(feature), mode, value, int(left), int(right))
         original(pairs, is_classifier, tree, weight, int(node), *integers, *rest, **named)
@@ -103,12 +115,13 @@ def _plain_attributes() -> Iterator[None]:
         tree_ensemble.add_node = original
 
 
-def _float32_at_most(value: float) -> float:
+def float32_at_most(value: float) -> float:
     """The largest float32 that is not above the value.
 
-    >>> _float32_at_most(0.1) <= 0.1 < float(np.nextafter(np.float32(_float32_at_most(0.1)), np.float32(1)))
+    >>> float32_at_most(0.1) <= 0.1 < float(np.nextafter(np.float32(float32_at_most(0.1)), np.float32(1)))
     True
     """
-    rounded = np.float32(value)
+    with np.errstate(over="ignore"):  # beyond float32 is its largest value
+        rounded = np.float32(value)
     # As float64: numpy would round the value to float32 first and find them equal.
     return float(rounded if float(rounded) <= value else np.nextafter(rounded, np.float32(-np.inf)))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.aliases import ALIASES, Alias, AliasChange, AliasLog, champions
+from models.aliases import ALIASES, SHARES, Alias, AliasChange, AliasLog, Canary, canary_of, champions
 from models.manifest import Manifest
 from models.onnx import OnnxModel
 from models.shap import ShapModel
@@ -102,14 +102,20 @@ class Registry:
         at: datetime | None = None,
         gates: Mapping[str, str] | None = None,
         forced: Sequence[str] = (),
+        share: int = 0,
     ) -> None:
         """Let an alias mean a version from now on (None: nothing any more).
 
-        A new `champion` makes the one before it `previous`. Where an `expected` version is given, the alias must mean
-        it still. Raises `ModelNotFound` when the version is not registered, `AliasMoved` when somebody was faster.
+        A new `champion` makes the one before it `previous`; a `canary` needs the `share` of the entities that it
+        answers. Where an `expected` version is given, the alias must mean it still. Raises `ModelNotFound` when the
+        version is not registered, `AliasMoved` when somebody was faster.
         """
         if alias not in ALIASES:
             raise ValueError(f"alias {alias!r} is unknown; use one of {', '.join(ALIASES)}")
+        allowed = SHARES if alias == "canary" and version is not None else (0,)
+        if share not in allowed:
+            shown = ", ".join(map(str, allowed))
+            raise ValueError(f"alias {alias!r} of {version or 'nothing'} has the share {share}%; allowed are {shown}")
         if version is not None:
             self.manifest(name, version)
         change = AliasChange(
@@ -121,6 +127,7 @@ class Registry:
             why=why,
             gates=dict(gates or {}),
             forced=list(forced),
+            share=share,
         )
         self._aliases.move(change, *expected)
 
@@ -133,12 +140,16 @@ class Registry:
             raise ModelNotFound(f"model {name!r} had no champion before this one; promote a version instead")
         return found[-2]
 
-    def rollback(self, name: str, *, by: str = "", why: str = "", at: datetime | None = None) -> str:
+    def rollback(
+        self, name: str, *expected: str | None, by: str = "", why: str = "", at: datetime | None = None
+    ) -> str:
         """Make the champion before the present one champion again; its version. Raises `ModelNotFound`, `AliasMoved`.
 
-        What was rolled back is not returned to: another rollback goes one champion further back.
+        What was rolled back is not returned to: another rollback goes one champion further back. Where an `expected`
+        version is given, the champion must be that one still.
         """
         present, version = self._aliases.current(name).get("champion"), self.before(name)
+        present = expected[0] if expected else present
         self.manifest(name, version)
         at = datetime.now(UTC) if at is None else at
         change = AliasChange(at=at, alias="champion", name=name, version=version, by=by, why=why, rollback=True)
@@ -148,6 +159,10 @@ class Registry:
     def aliases(self, name: str) -> dict[Alias, str]:
         """The version that each alias means now."""
         return self._aliases.current(name)
+
+    def canary(self, name: str) -> Canary | None:
+        """The version that answers a share of the entities in the champion's place, if there is one."""
+        return canary_of(self._aliases.changes(), name)
 
     def history(self, name: str) -> list[AliasChange]:
         """Every change of an alias of this model, oldest first."""

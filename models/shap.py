@@ -1,4 +1,4 @@
-"""Exact Shapley values of a served model, read from its ONNX form: the one file that knows the `onnx` package.
+"""Exact Shapley values of a served model, read from its ONNX form: the one file that reads with the `onnx` package.
 
 For reasons and for the review page, not for the score; reading an artifact takes some milliseconds. A model is an
 optional `Imputer` and `Scaler`, which treat each feature alone, and then either trees (boosted or a forest) or a linear

@@ -6,16 +6,28 @@ Apart from `models/online.py`, so that a scorer need not import River.
 from __future__ import annotations
 
 import math
-from typing import Annotated
 
 import msgspec
 import numpy as np
-from msgspec import Meta
 
 from models.contract import Matrix, Vector
+from models.online_settings import SCALED_LIMIT, OnlineSettings
 
-SCALED_LIMIT = 15.0
-"""Scaled features are held to this many deviations: the first one after a long silence must not throw the model."""
+__all__ = [
+    "ALIVE_EXPIRY_MS",
+    "LOGIT_LIMIT",
+    "SCALED_LIMIT",
+    "VALUE_LIMIT",
+    "InvalidWeights",
+    "OnlineSettings",
+    "OnlineSnapshot",
+    "OnlineWeights",
+    "alive_key",
+    "kept_weights_key",
+    "report_key",
+    "sigmoid",
+    "true_probability",
+]
 
 VALUE_LIMIT = 1e100
 """Values are held to this before anything else, so that no square of one overflows."""
@@ -34,34 +46,17 @@ def alive_key(name: str) -> str:
     return f"learner:{name}:alive"
 
 
+def report_key(name: str) -> str:
+    """The key in Redis that holds the learner's report on a use case, as JSON."""
+    return f"learner:{name}:metrics"
+
+
 def kept_weights_key(name: str, version: str) -> str:
     """The set in Redis that has the weights of one version for a while, compressed JSON.
 
     A set, since a version counts labels: what a restarted learner publishes may bear a version that was there before.
     """
     return f"model:online:{name}:{version}"
-
-
-class OnlineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the online model learns.
-
-    `learning_rate` is the step of the gradient descent; `l2` the pull of weights towards 0; `fraud_weight` how many
-    legit labels one fraud label counts for while learning (taken out of the score again); `prior_fraud_rate` what it
-    says before it has learned; `min_labels` how many labels of each class make it `ready`. A feature is scaled once
-    `warm_up` values of it were seen, and from then on a value moves its scaler no further than if it lay `reach`
-    standard deviations from the mean.
-
-    The defaults did best on two weeks of July of the Fraud Detection Handbook's data, labels seven days late. Taming
-    skew (a logarithm or a root, instead of the value or beside it) cost average precision there.
-    """
-
-    learning_rate: Annotated[float, Meta(gt=0.0, le=0.1)] = 0.005
-    l2: Annotated[float, Meta(ge=0.0, le=0.1)] = 1e-5
-    fraud_weight: Annotated[float, Meta(ge=1.0, le=20.0)] = 2.0
-    prior_fraud_rate: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.01
-    min_labels: Annotated[int, Meta(ge=1)] = 20
-    warm_up: Annotated[int, Meta(ge=1, le=1000)] = 100
-    reach: Annotated[float, Meta(ge=2.0, le=1000.0)] = 20.0
 
 
 class InvalidWeights(ValueError):
@@ -110,7 +105,7 @@ class OnlineWeights(msgspec.Struct, frozen=True, kw_only=True):
         """Read weights. Raises `InvalidWeights` when the content is anything else, or not finite."""
         try:
             weights = msgspec.json.decode(content, type=cls)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InvalidWeights(f"these are no weights of an online model: {error}; let the learner publish") from None
         columns = (weights.counts, weights.means, weights.variances, weights.coefficients)
         n_features = len(weights.feature_names)

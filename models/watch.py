@@ -10,6 +10,8 @@ import logging
 import math
 import threading
 import time
+import weakref
+from collections.abc import Iterator
 from functools import lru_cache
 
 from prometheus_client import Counter
@@ -39,14 +41,13 @@ class Watch:
 
     def __init__(self) -> None:
         self.is_parked = False
-        self._models: list[WatchedModel] = []
+        self._models: list[weakref.ref[WatchedModel]] = []
         self._wake = threading.Event()
         threading.Thread(target=self._run, name="model-watch", daemon=True).start()
 
     def add(self, model: WatchedModel) -> None:
-        """Watch this model too, instead of one of the same name that it follows; at most two of a name are kept."""
-        same = [one for one in self._models if one.name == model.name]
-        self._models = [one for one in self._models if one not in same[:-1]] + [model]
+        """Watch this model too, for as long as somebody else holds it."""
+        self._models = [one for one in self._models if one() is not None] + [weakref.ref(model)]
 
     def wake(self) -> None:
         """A model is asked again after a while."""
@@ -58,21 +59,32 @@ class Watch:
         while True:
             time.sleep(LOOK_EVERY_S)
             now_s = time.perf_counter()
-            for model in self._models:
+            is_running = False
+            for model in self._alive():
+                is_running |= model.is_running
                 if now_s > model.until_s:
                     model.until_s = math.inf
                     model.abort()
-            before, calls = calls, sum(model.calls for model in self._models)
+            before, calls = calls, self._calls()
             if calls != before:
                 quiet_since_s = time.monotonic()
-            elif time.monotonic() - quiet_since_s > PARK_AFTER_S and not any(m.is_running for m in self._models):
+            elif time.monotonic() - quiet_since_s > PARK_AFTER_S and not is_running:
                 self._wake.clear()
                 self.is_parked = True
                 # Whoever was asked just now and did not see the mark is seen here.
-                if calls == sum(model.calls for model in self._models):
+                if calls == self._calls():
                     self._wake.wait()
                 self.is_parked = False
                 quiet_since_s = time.monotonic()
+
+    def _alive(self) -> Iterator[WatchedModel]:
+        for one in self._models:
+            model = one()
+            if model is not None:
+                yield model
+
+    def _calls(self) -> int:
+        return sum(model.calls for model in self._alive())
 
 
 class WatchedModel:
