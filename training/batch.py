@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from models.contract import Matrix, Vector
-from models.manifest import LOGIT_EPSILON, Calibration, Manifest, Parameter
+from models.manifest import LOGIT_EPSILON, Calibration, Manifest, Parameter, SearchSummary
 from models.onnx import OnnxModel, raw_probabilities
 from models.onnx_export import export, to_float32
 from models.profile import Profile, sketch
@@ -107,6 +107,7 @@ def train(
     name: str = "fraud",
     split: SplitDays | None = None,
     changes: Mapping[str, Parameter] | None = None,
+    search: SearchSummary | None = None,
     git_revision: str | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Trained:
@@ -122,6 +123,8 @@ def train(
         Goes into the manifest, and into the version that the registry gives.
     changes
         Parameters of the family that are to differ from its defaults.
+    search
+        How they were found, for the manifest (`training.search`).
     on_stage
         Called with a few words as each stage begins, for showing progress.
 
@@ -135,7 +138,7 @@ def train(
     if family not in FAMILIES:
         raise ValueError(f"model family {family!r} is unknown; use one of {', '.join(FAMILIES)}")
     X = to_float32(frame.X)  # the artifact compares float32 values: fit on the same ones
-    fit, stop, calibrate = _split(frame, SplitDays() if split is None else split)
+    fit, stop, calibrate = split_rows(frame, SplitDays() if split is None else split)
     # A feature that nobody has sent yet must not stop the others: as a constant it is never split on.
     X[:, np.isnan(X[fit]).all(axis=0)] = 0.0
 
@@ -144,10 +147,10 @@ def train(
     estimator, parameters = chosen.fit((X[fit], frame.y[fit]), (X[stop], frame.y[stop]), changes or {})
 
     on_stage("convert to ONNX and compare")
-    content, difference = export(estimator, _with_nulls(X[calibrate][:PARITY_ROWS]))
+    content, difference = export(estimator, with_nulls(X[calibrate][:PARITY_ROWS]))
 
     on_stage(f"calibrate and measure on {len(calibrate):,} rows")
-    calibration = _platt(raw_probabilities(content, X[calibrate]), frame.y[calibrate])
+    calibration = platt(raw_probabilities(content, X[calibrate]), frame.y[calibrate])
     last_us = int(frame.event_time_us.max())
     manifest = Manifest(
         name=name,
@@ -162,19 +165,34 @@ def train(
         parameters=parameters,
         calibration=calibration,
         max_onnx_difference=difference,
-        reference=_usual(frame, fit),
+        reference=usual(frame, fit),
+        search=search,
     )
-    model = OnnxModel(content, manifest)
-    score = model.score_many(X[calibrate])
+    score = OnnxModel(content, manifest).score_many(X[calibrate])
+    profile = profile_of(frame, fit, calibrate, score)
+    return measured(content, manifest, frame, calibrate, score, len(fit), profile)
+
+
+def measured(
+    content: bytes,
+    manifest: Manifest,
+    frame: TrainingFrame,
+    later: NDArray[np.intp],
+    score: Vector,
+    fitted: int,
+    profile: Profile,
+) -> Trained:
+    """The artifact with all that its calibrated scores of the `later` rows say in its manifest, shape (len(later),)."""
+    card, y = frame.card[later], frame.y[later]
     return Trained(
         content,
         msgspec.structs.replace(
             manifest,
-            metrics=_metrics(frame, calibrate, score, len(fit)),
-            segments=metrics_by_segment(frame.card[calibrate], frame.y[calibrate], score, _segments(frame, calibrate)),
-            calibration_error=calibration_error(frame.y[calibrate], score),
-            single_row_latency_us=_single_row_latency_us(model, X[calibrate]),
-            profile=profile_of(frame, fit, calibrate, score),
+            metrics=_metrics(frame, later, score, fitted),
+            segments=metrics_by_segment(card, y, score, _segments(frame, later)),
+            calibration_error=calibration_error(y, score),
+            single_row_latency_us=_single_row_latency_us(OnnxModel(content, manifest), to_float32(frame.X[later])),
+            profile=profile,
         ),
     )
 
@@ -208,7 +226,7 @@ def _segments(frame: TrainingFrame, rows: NDArray[np.intp]) -> dict[str, NDArray
     return {} if frame.records is None else segments_of(frame.records[rows].tolist())
 
 
-def _usual(frame: TrainingFrame, rows: NDArray[np.intp]) -> dict[str, float]:
+def usual(frame: TrainingFrame, rows: NDArray[np.intp]) -> dict[str, float]:
     """The median of each feature over legit rows; without those that were never known."""
     legit = frame.X[rows[frame.y[rows] == 0]]
     known = ~np.isnan(legit).all(axis=0)
@@ -216,7 +234,8 @@ def _usual(frame: TrainingFrame, rows: NDArray[np.intp]) -> dict[str, float]:
     return dict(zip((name for name, has in zip(frame.feature_names, known, strict=True) if has), medians, strict=True))
 
 
-def _split(frame: TrainingFrame, split: SplitDays) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+def split_rows(frame: TrainingFrame, split: SplitDays) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Which rows fit, stop and calibrate. Raises `NotEnoughToLearn` where one of them lacks a class."""
     day = days_of(frame.event_time_us)
     calibrate_from = int(day.max()) + 1 - split.calibrate
     stop_from = calibrate_from - split.stop
@@ -235,15 +254,16 @@ def _split(frame: TrainingFrame, split: SplitDays) -> tuple[NDArray[np.intp], ND
     return fit, stop, calibrate
 
 
-def _with_nulls(rows: Matrix) -> Matrix:
-    """The rows, and again with each feature null in turn, and one row of nothing but nulls."""
+def with_nulls(rows: Matrix) -> Matrix:
+    """What an artifact is compared on: the rows, and again with each feature null in turn, and one row of nulls."""
     n_features = rows.shape[1]
     blanked = rows[np.arange(4 * n_features) % len(rows)].copy()
     blanked[np.arange(4 * n_features), np.arange(4 * n_features) % n_features] = np.nan
     return np.vstack([rows, blanked, np.full((1, n_features), np.nan)])
 
 
-def _platt(raw: Vector, y: Labels) -> Calibration:
+def platt(raw: Vector, y: Labels) -> Calibration:
+    """The scaling that makes raw probabilities of these rows true of them, both of shape (n_rows,)."""
     p = np.clip(raw, LOGIT_EPSILON, 1.0 - LOGIT_EPSILON)
     fitted = LogisticRegression(C=1e6).fit(np.log(p / (1.0 - p)).reshape(-1, 1), y)
     slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])

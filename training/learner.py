@@ -15,7 +15,9 @@ from models.snapshot import InvalidWeights, OnlineWeights
 from stream.log import Partition
 from stream.records import Decision, Label, micros
 from training.intake import Intake
-from training.learner_report import Bounds, Counters, LearnerReport, MemberMetrics
+from training.learner_bounds import GuardBounds
+from training.learner_guard import LearnerGuard, line_version, stored_line
+from training.learner_report import Bounds, Counters, Freeze, LearnerReport, MemberMetrics
 from training.learner_store import LabelledScore, LearnerStore, LoggedDecision
 from training.learner_unseen import Unseen
 from training.metrics import DelayedMetrics
@@ -40,6 +42,8 @@ class DelayedLearner:
     A reversal corrects the metrics, and the new verdict is learned once; the step that the first one caused is not
     taken back, since a gradient step has no inverse once others followed. `unknown` is counted and changes no verdict.
 
+    What is learned at all, and when it stands still or goes back, is for `LearnerGuard` to say.
+
     Parameters
     ----------
     store
@@ -49,20 +53,42 @@ class DelayedLearner:
         says which vectors are learned.
     use_case
         Decisions of others are passed over.
+    bounds, guards
+        How much is kept, and when it stops itself.
     """
 
     def __init__(
-        self, store: LearnerStore, beginning: OnlineLearner, *, use_case: str = "fraud", bounds: Bounds | None = None
+        self,
+        store: LearnerStore,
+        beginning: OnlineLearner,
+        *,
+        use_case: str = "fraud",
+        bounds: Bounds | None = None,
+        guards: GuardBounds | None = None,
     ) -> None:
         self._store = store
         self._beginning = beginning.to_weights()
         self._use_case = use_case
         self._bounds = Bounds() if bounds is None else bounds
+        self._guards = GuardBounds() if guards is None else guards
+        self._told: set[Freeze] = set()
         self._load()
 
     def weights(self) -> OnlineWeights:
         """What the model knows now: an immutable value."""
-        return self._model.to_weights()
+        return self._guard.model.to_weights()
+
+    @property
+    def version(self) -> str:
+        """Of these weights: another version, other weights."""
+        return self._guard.model.version
+
+    def look_again(self) -> bool:
+        """Read the file back if somebody else wrote to it: a person's command, another learner. Whether that was so."""
+        if self._store.revision() == self._revision:
+            return False
+        self._load()
+        return True
 
     def offset(self, log_name: str, partition: Partition) -> int:
         """Where to go on in this partition; 0 if nothing of it was applied."""
@@ -75,11 +101,11 @@ class DelayedLearner:
         self._offsets[log_name, partition] = 0
 
     def apply(self, intake: Intake, log_name: str) -> bool:
-        """Decisions first, then labels, so that a label finds its decision; True if the model learned.
+        """Decisions first, then labels, so that a label finds its decision; True if the weights are others now.
 
         Raises `StateMoved` when another learner uses the file, `sqlite3.OperationalError` when it cannot be written.
         """
-        learned = self._counters.learned
+        version = self.version
         try:
             with self._store.transaction():
                 # 1. The records' effects.  2. Bounds.  3. Weights, counters and offsets, in the same transaction: a
@@ -96,7 +122,8 @@ class DelayedLearner:
             raise
         self._revision += 1
         self._offsets.update({(log_name, part): offset for part, offset in intake.next_offsets.items()})
-        return self._counters.learned > learned
+        self._tell()
+        return self.version != version
 
     def report(self) -> LearnerReport:
         """The numbers now. Sorts every labelled score, 0.4 s for four members at the bound: ask every few seconds."""
@@ -105,37 +132,59 @@ class DelayedLearner:
             for member, metrics in sorted(self._metrics.items())
         }
         return LearnerReport(
-            name=self._model.name,
-            version=self._model.version,
-            ready=self._model.ready,
+            name=self._guard.model.name,
+            version=self._guard.model.version,
+            ready=self._guard.model.ready,
             fraud_rate=self._metrics[ENSEMBLE].fraud_rate() if ENSEMBLE in self._metrics else None,
             metrics=members,
             counters=msgspec.structs.replace(self._counters),
+            frozen=self._guard.frozen,
+            twin=self._guard.twin(),
         )
 
     def _load(self) -> None:
         self._revision, weights, counters = self._store.state()
-        self._model = OnlineLearner.from_weights(self._matching(weights))
+        line = stored_line(self._store.kept)
+        found = self._matching(weights, line)
+        self._guard = LearnerGuard(
+            self._store.kept,
+            OnlineLearner.from_weights(self._beginning if found is None else found),
+            self._beginning.base_version,
+            self._guards,
+            is_new=found is None,
+        )
         self._counters = Counters() if counters is None else msgspec.json.decode(counters, type=Counters)
         self._offsets = self._store.offsets()
         self._unseen = Unseen(self._store)
         self._metrics: dict[str, DelayedMetrics] = {}
         for labelled in self._store.labelled():
             self._measure(labelled)
+        self._tell()
 
-    def _matching(self, stored: bytes | None) -> OnlineWeights:
+    def _tell(self) -> None:
+        """Once for each freeze, and once more after a restart."""
+        frozen = set(self._guard.frozen)
+        for freeze in sorted(frozen - self._told, key=lambda freeze: freeze.at_us):
+            _log.warning("the learner stands still (%s): %s", freeze.why, freeze.says)
+        if self._told and not frozen:
+            _log.warning("the learner learns again")
+        self._told = frozen
+
+    def _matching(self, stored: bytes | None, line: int) -> OnlineWeights | None:
+        """The stored weights, if they can be gone on with."""
         if stored is None:
-            return self._beginning
+            return None
         try:
             weights = OnlineWeights.from_json(stored)
         except InvalidWeights as error:
             _log.warning("the learner begins anew, since the file's weights are of another kind: %s", error)
-            return self._beginning
+            return None
+        begun = msgspec.structs.replace(self._beginning, base_version=line_version(self._beginning.base_version, line))
         same = all(
-            getattr(weights, field) == getattr(self._beginning, field)
+            getattr(weights, field) == getattr(begun, field)
             for field in ("name", "base_version", "definition_hash", "feature_names", "settings")
         )
-        return weights if same else self._beginning
+        return weights if same else None
 
     def _keep(self, decisions: Iterable[Decision]) -> list[Label]:
         """Keep the decisions; gives the labels that have been waiting for them, in the order in which those came."""
@@ -188,21 +237,21 @@ class DelayedLearner:
         # The scaler sees what had happened by then, labelled or not.
         for seen in self._unseen.up_to(at_us):
             if self._is_ours(seen.definition_hash, seen.vector):
-                self._model.observe(seen.vector)
-        self._learn(decision, is_fraud=label.label == "fraud")
+                self._guard.see(seen.event_time_us, seen.vector)
+        self._learn(decision, label.label == "fraud", at_us)
 
-    def _learn(self, decision: LoggedDecision, is_fraud: bool) -> None:
+    def _learn(self, decision: LoggedDecision, is_fraud: bool, at_us: int) -> None:
         # 1. Measure what was said.  2. Learn.  Reversed, the score would be judged by a model that saw the answer;
         # for the same reason neither the score nor the vector is computed again.
         labelled = LabelledScore(decision.event_id, is_fraud, decision.scores)
         if self._store.put_labelled(labelled, self._counters.kept_labelled + 1):
             self._counters.kept_labelled += 1
         self._measure(labelled)
-        if self._is_ours(decision.definition_hash, decision.vector):
-            self._model.learn_one(decision.vector, is_fraud)
-            self._counters.learned += 1
-        else:
+        if not self._is_ours(decision.definition_hash, decision.vector):
             self._counters.skipped_definition += 1
+            return
+        became = self._guard.learn(decision.event_time_us, decision.vector, is_fraud, at_us)
+        setattr(self._counters, became, getattr(self._counters, became) + 1)
 
     def _wait(self, label: Label) -> None:
         arrival = self._counters.kept_early + 1
@@ -234,7 +283,8 @@ class DelayedLearner:
 
     def _save(self, intake: Intake, log_name: str) -> None:
         self._store.save_offsets(log_name, intake.next_offsets)
-        weights = self._model.to_weights().to_json()
+        self._guard.save()
+        weights = self._guard.model.to_weights().to_json()
         self._store.save_state(self._revision, weights, msgspec.json.encode(self._counters))
 
     def _is_ours(self, definition_hash: str, vector: Vector) -> bool:

@@ -82,10 +82,11 @@ def learn_forever(
 ) -> None:
     """Learn until `stop` is set; then leave the group within about one poll.
 
-    `publish` is sent the weights after labels were learned, at most once in `publish_interval_s`; and the numbers after
-    anything came, at most once in `report_interval_s` (they sort up to 100,000 scores of each member: 0.4 s). A sign of
-    life goes out every `heartbeat_interval_s`, news or not, while the log is read: a learner that hangs, waits for its
-    disk or catches up with a long log sends none.
+    `publish` is sent the weights when they are others than before (labels were learned, or a person restored a
+    snapshot), at most once in `publish_interval_s`; and the numbers after anything came, at most once in
+    `report_interval_s` (they sort up to 100,000 scores of each member: 0.4 s). A sign of life goes out every
+    `heartbeat_interval_s`, news or not, while the log is read: a learner that hangs, waits for its disk or catches up
+    with a long log sends none; one that is frozen does.
 
     A log, a disk or a Redis that fails for a while is waited for, with everything unread as it was. Run one learner for
     one file; a second on the same file is noticed and both go on from what the file says. After a small batch it waits
@@ -94,14 +95,18 @@ def learn_forever(
     weights = BoundedSending(lambda: publish.send_weights(learner.weights()), publish_interval_s)
     numbers = BoundedSending(lambda: publish.send_report(learner.report()), report_interval_s)
     alive = BoundedSending(publish.send_heartbeat, heartbeat_interval_s)
+    version = learner.version
     while not stop.is_set():
         try:
             catch_up(learner, log, stop, poll_limit)
             with closing(log.consumer(GROUP, TOPICS)) as consumer:
                 while not stop.is_set():
+                    is_other = learner.look_again()
                     cycle = learn_once(learner, log, consumer, poll_limit, poll_timeout_ms)
-                    weights.offer(cycle.learned)
-                    numbers.offer(cycle.entries > 0)
+                    # By the version: also what a catching up or a person's command has changed.
+                    weights.offer(learner.version != version)
+                    version = learner.version
+                    numbers.offer(cycle.entries > 0 or is_other)
                     alive.offer(True)  # after the weights: fresh weights are there when it says that they are
                     if 0 < cycle.entries < poll_limit // 10:
                         stop.wait(linger_s)

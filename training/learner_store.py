@@ -1,5 +1,7 @@
 """What the learner must not lose, in one SQLite file: decisions, early labels, verdicts, offsets and weights.
 
+The tables of its guard are in the same file (`training/learner_kept.py`).
+
 Leaves only: nothing here decides anything. Whoever uses it opens one `transaction` around all that one poll causes, so
 that weights and offsets are always of one moment.
 """
@@ -18,7 +20,8 @@ import numpy as np
 from models.contract import Vector
 from stream.log import Partition
 from stream.records import Label, Verdict, decode, encode
-from stream.sqlite_file import transaction
+from stream.sqlite_file import scrub, transaction
+from training.learner_kept import Kept
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (
@@ -58,7 +61,7 @@ FIRST_US = -(2**63)
 
 
 class StateMoved(RuntimeError):
-    """Another learner wrote to the same file. A retry helps: the state has to be read again first."""
+    """Another learner or a person's command wrote to the file. A retry helps: the state has to be read again first."""
 
 
 class LoggedDecision(NamedTuple):
@@ -70,6 +73,7 @@ class LoggedDecision(NamedTuple):
     scores: Scores
     verdict: Verdict | None
     labelled_at_us: int | None
+    event_time_us: int
 
 
 class Unobserved(NamedTuple):
@@ -98,6 +102,7 @@ class LearnerStore:
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.executescript(_SCHEMA)
+        self.kept = Kept(self._db)
 
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing, durable when it ends. Raises `sqlite3.OperationalError` when the disk is full or locked."""
@@ -144,12 +149,12 @@ class LearnerStore:
 
     def decision(self, event_id: str) -> LoggedDecision | None:
         """The decision on an event, if it is kept."""
-        columns = "event_id, definition_hash, vector, scores, verdict, labelled_at_us"
+        columns = "event_id, definition_hash, vector, scores, verdict, labelled_at_us, event_time_us"
         row = self._db.execute(f"SELECT {columns} FROM decisions WHERE event_id = ?", (event_id,)).fetchone()
         if row is None:
             return None
         scores = msgspec.json.decode(row[3], type=Scores)
-        return LoggedDecision(row[0], row[1], np.frombuffer(row[2], dtype=np.float64), scores, row[4], row[5])
+        return LoggedDecision(row[0], row[1], np.frombuffer(row[2], dtype=np.float64), scores, *row[4:])
 
     def set_verdict(self, event_id: str, verdict: Verdict, labelled_at_us: int) -> None:
         """What the event turned out to be, as of `labelled_at_us`."""
@@ -238,9 +243,7 @@ class LearnerStore:
             for table in tables:
                 for event_id in doomed:
                     count += self._db.execute(f"DELETE FROM {table} WHERE event_id = ?", (event_id,)).rowcount
-        self._db.execute("VACUUM")
-        if self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-            raise sqlite3.OperationalError("the learner's file is being read; run the same again")
+        scrub(self._db)
         return count
 
     # Offsets and state
@@ -254,6 +257,11 @@ class LearnerStore:
         """The offsets after the last entries whose effects are in this file."""
         rows = [(log_name, part.topic, part.number, offset) for part, offset in next_offsets.items()]
         self._db.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?, ?, ?)", rows)
+
+    def revision(self) -> int:
+        """How often the state was saved: another number than one's own means that somebody else did."""
+        revision: int = self._db.execute("SELECT revision FROM state").fetchone()[0]
+        return revision
 
     def state(self) -> tuple[int, bytes | None, bytes | None]:
         """The revision, the weights and the counters, as last saved."""

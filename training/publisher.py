@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from models.snapshot import ALIVE_EXPIRY_MS, OnlineWeights, alive_key, kept_weights_key
+from models.snapshot import ALIVE_EXPIRY_MS, OnlineWeights, alive_key, kept_weights_key, report_key
 from stream.connection import RedisConnection, RedisError
 from training.learner_report import LearnerReport
 
@@ -23,7 +23,7 @@ def model_key(name: str) -> str:
 
 def metrics_key(name: str) -> str:
     """The key that holds the learner's report, as JSON."""
-    return f"learner:{name}:metrics"
+    return report_key(name)
 
 
 class Publisher(Protocol):

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.onnx import OnnxModel
+from models.onnx import OnnxModel, raw_probabilities
+from models.onnx_export import to_float32
 from models.registry import Registry
 from stream.records import from_micros
 from training.batch import NotEnoughToLearn, SplitDays, TrainingFrame, train
@@ -120,3 +121,24 @@ def test_stages_are_told_as_they_begin() -> None:
     stages: list[str] = []
     train(frame(), "logistic_regression", created_at=NOON, split=SPLIT, on_stage=stages.append)
     assert [stage.split()[0] for stage in stages] == ["fit", "convert", "calibrate"]
+
+
+@pytest.mark.parametrize(
+    ("family", "weights"),
+    [
+        ("logistic_regression", {"class_weight": "balanced"}),
+        ("hist_gradient_boosting", {"class_weight": "balanced"}),
+        ("lightgbm", {"scale_pos_weight": 50.0}),
+    ],
+)
+def test_classes_that_a_person_weights_are_calibrated_back_to_the_fraud_rate(
+    family: str, weights: dict[str, str | float]
+) -> None:
+    rng, overlapping = np.random.default_rng(2), frame()
+    chance = 1.0 / (1.0 + np.exp(4.0 - np.log(overlapping.X[:, 0])))
+    overlapping = replace(overlapping, y=(rng.random(len(chance)) < chance).astype(np.int8))
+    trained = train(overlapping, family, created_at=NOON, split=SPLIT, changes=dict(weights))
+    rate, mean = (trained.manifest.metrics[name] for name in ("fraud_rate", "mean_score"))
+    assert mean == pytest.approx(rate, rel=0.02)
+    raw = raw_probabilities(trained.onnx_bytes, to_float32(overlapping.X))
+    assert raw.mean() > 3.0 * overlapping.y.mean(), "the weight does nothing: there is nothing to take back"

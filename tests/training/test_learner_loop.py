@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep
@@ -17,7 +18,9 @@ from stream.connection import RedisConnection, RedisUnavailable
 from stream.log import Message, Partition
 from stream.records import DeadLetter, Decision, Label, decode, encode
 from stream.redis_log import RedisLog
+from training import learner_acts
 from training.learner import DelayedLearner
+from training.learner_kept import Snapshot
 from training.learner_loop import GROUP, TOPICS, BoundedSending, catch_up, learn_forever, learn_once
 from training.learner_report import LearnerReport
 from training.learner_store import LearnerStore
@@ -327,4 +330,48 @@ def test_a_new_file_reads_what_the_group_had_committed(log: Any, decision: Make,
     store, learner = start(":memory:")
     kept = Keeping()
     run(learner, log, kept, lambda: any(each.learned_fraud == 1 for each in kept.weights))
+    store.close()
+
+
+def test_restored_weights_are_published_though_nothing_new_comes(
+    path: Path, log: Any, decision: Make, label: Verdicts
+) -> None:
+    log.send(decision("a"), label("a", "fraud"))
+    store, learner = start(path)
+    first = Snapshot(version="1.0", learned=0, at_us=0, definition_hash="h", quality=None)
+    store.kept.add_snapshot(first, learner.weights(), keep=5)
+    kept = Keeping()
+    acts: list[str] = []
+
+    def restored() -> bool:
+        if kept.weights and kept.weights[-1].version == "1.1" and not acts:
+            with closing(LearnerStore(path)) as other:
+                acts.append(learner_acts.restore(other, "1.0", "ana", "why", datetime(2026, 2, 1, tzinfo=UTC)))
+        return bool(acts) and kept.weights[-1].version == acts[0]
+
+    run(learner, log, kept, restored)
+    assert acts == ["1r1.0"]
+    store.close()
+
+
+def test_a_frozen_learner_publishes_no_weights_but_that_it_is_alive_and_why(
+    path: Path, log: Any, decision: Make, label: Verdicts
+) -> None:
+    log.send(decision("a"), label("a", "fraud"))
+    store, learner = start(path)
+    kept = Keeping()
+    frozen: list[int] = []
+
+    def stood() -> bool:
+        if kept.weights and kept.weights[-1].version == "1.1" and not frozen:
+            with closing(LearnerStore(path)) as other:
+                learner_acts.freeze(other, "ana", "why", datetime(2026, 2, 1, tzinfo=UTC))
+            log.send(decision("b", [9.0, 9.0]), label("b", "fraud"))
+            frozen.append(kept.heartbeats)
+        came = any(each.counters.frozen == 1 and each.frozen for each in kept.reports)
+        return came and kept.heartbeats > frozen[0] + 3
+
+    run(learner, log, kept, stood)
+    assert kept.weights[-1].version == "1.1"
+    assert kept.reports[-1].counters.learned == 1
     store.close()
