@@ -91,6 +91,9 @@ class Decider:
         values = vector.values
         stages.mark("features")
         models = self.models()
+        if models.canary is not None:
+            # Once for each decision: its score, its reasons and its version are of one model.
+            models = models.for_entity(self.use_case.name, record.key)
         opinions, scores = self._ask(models, values, degraded)
         combined = combine(opinions, self.use_case.weights)
         degraded += [f"{name} model" for name, why in combined.left_out.items() if why == "stale"]
@@ -159,6 +162,8 @@ class Decider:
         opinions: dict[str, Opinion] = {}
         scores: dict[str, MemberScore] = {}
         members: list[tuple[str, Model | None, bool, float]] = [("batch", models.batch, True, 0.0)]
+        if models.feedback is not None:  # nothing is wrong without: nobody may have taught it yet
+            members.append(("feedback", models.feedback, True, time.time() - models.feedback_at_s))
         if models.online is not None:
             age_s = time.monotonic() - models.online_at_s
             members.append(("online", models.online, models.online.ready, age_s))

@@ -131,9 +131,10 @@ class ExactExplainer:
         )
 
     def _model(self, version: str) -> ShapModel:
-        live = self._models().read
-        if live is not None and live.manifest.version == version:
-            return live
+        models = self._models()
+        for live in (models.read, None if models.canary is None else models.canary.read):
+            if live is not None and live.manifest.version == version:
+                return live
         model = self._read.pop(version, None) or self.registry.read(self.name, version)
         self._read[version] = model
         while len(self._read) > READ_LIMIT:

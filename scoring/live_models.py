@@ -5,24 +5,22 @@ from __future__ import annotations
 import logging
 import math
 import time
-import timeit
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
+from models.aliases import Canary
+from models.ensemble import FEEDBACK, registered_name
 from models.onnx import OnnxModel
 from models.registry import ModelNotFound, Registry
 from models.shap import ShapModel
 from models.snapshot import ALIVE_EXPIRY_MS, InvalidWeights, OnlineSnapshot, OnlineWeights, alive_key
 from models.watch import WatchedModel
 from scoring.background import Background
+from scoring.canary_split import is_in, place_of
+from scoring.member_feed import MemberFeed
 from stream.connection import RedisConnection, RedisError, RedisUnavailable
 
 REFRESH_INTERVAL_S = 0.5
-WARM_UP_ROUNDS = 3
-REFUSED_S = 60.0
-"""How long a model that was found unfit is not tried again."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,22 +31,31 @@ class LiveModels:
 
     `read` is the batch member once more, as it finds reasons; None where its file has a form that is not understood.
     `online_at_s` is when the learner last gave a sign of life while its weights could be read, by `time.monotonic`;
-    minus infinity if it never did.
+    minus infinity if it never did. `canary` are the models that answer `canary_share` percent of the entities instead;
+    None where there is no canary. `feedback_at_s` is when the feedback member was trained, in seconds since 1970.
     """
 
     batch: OnnxModel | WatchedModel | None = None
     online: OnlineSnapshot | None = None
     online_at_s: float = -math.inf
     read: ShapModel | None = None
+    canary: LiveModels | None = None
+    canary_share: int = 0
+    feedback: OnnxModel | WatchedModel | None = None
+    feedback_at_s: float = -math.inf
+
+    def for_entity(self, name: str, key: str) -> LiveModels:
+        """The set that answers for an entity of the model `name`: one of the two, for the whole decision."""
+        canary = self.canary
+        return canary if canary is not None and is_in(place_of(name, key), self.canary_share) else self
 
 
 class ModelFeed:
     """Keeps `current` up to date from the registry's champion and the learner's snapshots.
 
-    A model made for another definition of the features is not taken, nor one that answers with no number, or takes
-    longer than `limit_ms` for one row; one that gets slow later is watched (`models/watch.py`). `problems` says what is
-    wrong, by member. The online model is as fresh as the learner's last sign of life: weights that stay in Redis when
-    the learner is gone grow old, and `combine` leaves them out in time.
+    Champion and canary are taken where they are fit (`MemberFeed`); while the canary is not, the champion answers for
+    all. `problems` says what is wrong, by member. The online model is as fresh as the learner's last sign of life:
+    weights that stay in Redis when the learner is gone grow old, and `combine` leaves them out in time.
     """
 
     def __init__(
@@ -63,7 +70,9 @@ class ModelFeed:
         self.failures = 0
         self._connection = RedisConnection(redis_url, timeout_ms=500)
         self._snapshot = b""
-        self._refused, self._refused_until_s = "", -math.inf
+        self._champion = MemberFeed(name, definition_hash, registry, limit_ms)
+        self._canary = MemberFeed(name, definition_hash, registry, limit_ms)
+        self._feedback = MemberFeed(registered_name(name, FEEDBACK), definition_hash, registry, limit_ms, reasons=False)
         self._background = Background("model-feed", self.refresh, REFRESH_INTERVAL_S)
 
     def start(self) -> None:
@@ -77,54 +86,69 @@ class ModelFeed:
 
     def refresh(self) -> None:
         """Look once for newer models. A model that cannot be read leaves the present one in place."""
-        batch, (online, confirmed_at_s) = self._batch(), self._online()
-        read = self.current.read if batch is self.current.batch else self._read(batch)
-        self.current = LiveModels(batch, online, confirmed_at_s, read)
+        self._follow_champion()
+        canary = self._follow_canary()
+        online, confirmed_at_s = self._online()
+        models = LiveModels(self._champion.model, online, confirmed_at_s, self._champion.read)
+        if (feedback := self._follow_feedback()) is not None:
+            made_at_s = feedback.manifest.created_at.timestamp()
+            models = replace(models, feedback=feedback, feedback_at_s=made_at_s)
+        if canary is not None:
+            beside = replace(models, batch=self._canary.model, read=self._canary.read)
+            models = replace(models, canary=beside, canary_share=canary.share)
+        self.current = models
         self.failures += bool(self.problems)
 
-    def _batch(self) -> OnnxModel | WatchedModel | None:
-        present = self.current.batch
+    def _follow_champion(self) -> None:
+        champion = self._champion
         try:
-            version = self.registry.resolve(self.name)
-            if present is not None and present.version == version:
-                self.problems.pop("batch", None)
-                return present
-            manifest = self.registry.manifest(self.name, version)
-            if manifest.definition_hash != self.definition_hash:
-                self.problems["batch"] = (
-                    f"model {self.name} {version} was trained on definition {manifest.definition_hash}, "
-                    f"the features are {self.definition_hash}; run 'headrace train {self.name}'"
-                )
-                return present
-            if version == self._refused and time.monotonic() < self._refused_until_s:
-                return present
-            loaded = self.registry.load(self.name, version)
-            if why := self._unfit(loaded):
-                self._refused, self._refused_until_s = version, time.monotonic() + REFUSED_S
-                self.problems["batch"] = f"model {self.name} {version} {why}; the one before it stays; train it again"
-                return present
+            champion.follow(self.registry.resolve(self.name))
+            self._say("batch", champion.problem)
         except (ModelNotFound, OSError, ValueError) as error:
             self.problems["batch"] = str(error)
-            return present
-        self.problems.pop("batch", None)
-        return loaded if self.limit_ms is None else WatchedModel(loaded, self.limit_ms)
 
-    def _unfit(self, model: OnnxModel) -> str | None:
-        """Why a model that could be loaded is not taken all the same."""
-        row = np.zeros(len(model.manifest.feature_names))
-        if math.isnan(model.score_one(row)):
-            return "answers with no number"
-        taken_ms = min(timeit.repeat(lambda: model.score_one(row), number=1, repeat=WARM_UP_ROUNDS)) * 1000
-        if self.limit_ms is not None and taken_ms > self.limit_ms:
-            return f"takes {taken_ms:.0f} ms for one row, and may take {self.limit_ms:.0f} ms"
-        return None
-
-    def _read(self, batch: OnnxModel | WatchedModel | None) -> ShapModel | None:
+    def _follow_canary(self) -> Canary | None:
+        """The canary, where there is one that may answer; else the champion answers for all."""
         try:
-            return None if batch is None else self.registry.read(self.name, batch.version)
-        except (ModelNotFound, OSError, ValueError) as error:
-            _log.warning("reasons are found the slow way: %s", error)
+            canary = self.registry.canary(self.name)
+        except OSError as error:
+            self.problems["canary"] = str(error)
             return None
+        if canary is None:
+            self._canary.drop()
+        else:
+            self._canary.follow(canary.version)
+        problem = self._canary.problem
+        self._say("canary", None if problem is None else f"the champion answers for all: {problem}")
+        model = self._canary.model
+        return canary if canary is not None and model is not None and model.version == canary.version else None
+
+    def _follow_feedback(self) -> OnnxModel | WatchedModel | None:
+        """The feedback member, where there is one: a young system has none, and none of new features for a while."""
+        feedback = self._feedback
+        try:
+            version = self.registry.aliases(feedback.name).get("champion")
+            if version is None or self._is_outdated(feedback.name, version):
+                feedback.drop()
+            else:
+                feedback.follow(version)
+            self._say(FEEDBACK, feedback.problem)
+        except (ModelNotFound, OSError, ValueError) as error:
+            self.problems[FEEDBACK] = str(error)
+        return feedback.model
+
+    def _is_outdated(self, name: str, version: str) -> bool:
+        present = self._feedback.model
+        if present is not None and present.version == version:
+            return False
+        return self.registry.manifest(name, version).definition_hash != self.definition_hash
+
+    def _say(self, member: str, problem: str | None) -> None:
+        if problem is None:
+            self.problems.pop(member, None)
+        elif self.problems.get(member) != problem:
+            self.problems[member] = problem
+            _log.warning("%s of %s: %s", member, self.name, problem)
 
     def _online(self) -> tuple[OnlineSnapshot | None, float]:
         """The latest snapshot, and when the learner confirmed it."""

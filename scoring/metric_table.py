@@ -67,6 +67,7 @@ OF_SCORING = (
     Metric("headrace_feature_values_approximate_total", "counter", "Those of them that were not exact.", ("use_case",)),
     Metric("headrace_batch_size", "histogram", "Records in one batch.", (), BATCH_BUCKETS),
     Metric("headrace_online_age_seconds", "gauge", "How long ago the learner gave a sign of life."),
+    Metric("headrace_feedback_age_seconds", "gauge", "How long ago the feedback model was trained."),
     Metric("headrace_policy", "gauge", "1 for the policy that decides now.", ("use_case", "version")),
     Metric("headrace_rules_version", "gauge", "The version of the rule book that is asked.", ("use_case",)),
     Metric("headrace_feed_failures_total", "counter", "Times that a feed could not be renewed.", ("feed",)),
@@ -98,7 +99,17 @@ OF_LOG = (
     Metric("headrace_outbox_fullest_ratio", "gauge", "The fullest partition of the outbox, of its limit."),
     Metric("headrace_group_members", "gauge", "Running members of a group on the log in Redis.", ("group",)),
 )
-EVERY = {metric.name: metric for metric in (*OF_SCORING, *OF_PROCESSES, *OF_LOG)}
+OF_LEARNER = (
+    Metric("headrace_learner_frozen", "gauge", "1 where the learner stands still, by reason.", ("use_case", "why")),
+    Metric("headrace_learner_labels", "gauge", "What became of labels, by the learner's file.", ("use_case", "fate")),
+    Metric(
+        "headrace_learner_log_loss",
+        "gauge",
+        "Mean log loss of the learner and of its twin, which does not learn, on the same labels.",
+        ("use_case", "weights"),
+    ),
+)
+EVERY = {metric.name: metric for metric in (*OF_SCORING, *OF_PROCESSES, *OF_LOG, *OF_LEARNER)}
 
 
 def counts_text(counts: Counts, table: Iterable[Metric] = EVERY.values()) -> str:

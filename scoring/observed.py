@@ -49,7 +49,7 @@ class Observed:
         self._stages = {
             stage: Tally(STAGE_BUCKETS_S) for stage in ("read", "features", "models", "rules", "reasons", "record")
         }
-        self._members = {member: Tally(SCORE_BUCKETS) for member in ("all", "batch", "online")}
+        self._members = {member: Tally(SCORE_BUCKETS) for member in ("all", "batch", "feedback", "online")}
         self._batches = Tally(BATCH_BUCKETS)
         self._outcomes: dict[str, int] = {"approve": 0, "review": 0, "decline": 0}
         self._degraded: dict[Labels, int] = {}

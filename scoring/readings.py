@@ -59,6 +59,8 @@ class Readings:
         }
         if math.isfinite(models.online_at_s):
             counts.gauges["headrace_online_age_seconds"] = {(): time.monotonic() - models.online_at_s}
+        if math.isfinite(models.feedback_at_s):
+            counts.gauges["headrace_feedback_age_seconds"] = {(): time.time() - models.feedback_at_s}
         counts.counters["headrace_feed_failures_total"] = {
             (name,): float(feed.failures) for name, feed in self._feeds.items()
         }
@@ -67,8 +69,10 @@ class Readings:
 
 def versions_of(models: LiveModels) -> set[tuple[str, ...]]:
     """Member and version of each model that scores now."""
-    found = {"batch": models.batch, "online": models.online}
-    return {(name, base_version(name, model.version)) for name, model in found.items() if model is not None}
+    found = [("batch", models.batch), ("feedback", models.feedback), ("online", models.online)]
+    if models.canary is not None:
+        found.append(("batch", models.canary.batch))
+    return {(name, base_version(name, model.version)) for name, model in found if model is not None}
 
 
 def rule_names(rules: RuleSet) -> Collection[str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from models.ensemble import Opinion, combine
+from models.ensemble import BATCH, Opinion, combine, registered_name
 from models.onnx import InvalidArtifact, OnnxModel
 from models.registry import ModelNotFound, Registry
 from models.shap import ShapModel
@@ -69,7 +69,7 @@ class Recomputer:
         self._registry = registry
         self._key = key
         self._explainer = Explainer(use_case.features)
-        self._models: dict[str, tuple[OnnxModel, ShapModel | None]] = {}
+        self._models: dict[tuple[str, str], tuple[OnnxModel, ShapModel | None]] = {}
 
     def run(self, entry: ChainEntry) -> Recomputed:
         """One decision anew. Raises `NotKept` where its payload was erased."""
@@ -77,20 +77,20 @@ class Recomputer:
             raise NotKept(f"entry {entry.number} was erased: its decision cannot be recomputed")
         return _Replay(self, entry).run()
 
-    def model(self, version: str) -> tuple[OnnxModel, ShapModel | None]:
-        """A version of the batch model, and as it finds reasons. Raises `NotKept`."""
-        if version not in self._models:
-            name = self._use_case.name
+    def model(self, member: str, version: str) -> tuple[OnnxModel, ShapModel | None]:
+        """A version of a member from the registry, and as it finds reasons. Raises `NotKept`."""
+        name = registered_name(self._use_case.name, member)
+        if (name, version) not in self._models:
             try:
                 model = self._registry.load(name, version)
             except (ModelNotFound, InvalidArtifact, OSError, ValueError) as error:
-                raise NotKept(f"model {version} cannot be loaded from the registry: {error}") from None
+                raise NotKept(f"model {name} {version} cannot be loaded from the registry: {error}") from None
             try:
                 read: ShapModel | None = self._registry.read(name, version)
             except (ModelNotFound, OSError, ValueError):
                 read = None
-            self._models[version] = (model, read)
-        return self._models[version]
+            self._models[name, version] = (model, read)
+        return self._models[name, version]
 
 
 class _Replay:
@@ -159,7 +159,7 @@ class _Replay:
 
     def _member(self, name: str, member: MemberScore) -> tuple[float, bool]:
         if name != "online":
-            return self._by.model(member.version)[0].score_one(self._values), True
+            return self._by.model(name, member.version)[0].score_one(self._values), True
         found = self._by._sources.snapshots(self._logged.use_case, member.version)
         says = [(snapshot.score_one(self._values), snapshot.ready) for snapshot in found]
         same = [said for said in says if said[0].hex() == member.score.hex()]
@@ -266,7 +266,7 @@ class _Replay:
             self._degraded.append("reasons")
         elif choice.cheapest != "approve" and "batch" in logged.scores:
             try:
-                model, read = self._by.model(logged.scores["batch"].version)
+                model, read = self._by.model(BATCH, logged.scores[BATCH].version)
             except NotKept as error:
                 self._skip("reasons", logged.reasons, str(error))
                 return

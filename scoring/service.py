@@ -26,7 +26,9 @@ from scoring.api import Answer, Api
 from scoring.batch_door import Bounds
 from scoring.dead_processes import forget_dead_processes
 from scoring.explanation import ExactExplainer
+from scoring.feedback_metrics import FeedbackFeed
 from scoring.front_door import Doors, ScoringService
+from scoring.learner_metrics import LearnerFeed
 from scoring.live_models import registry_of
 from scoring.log_metrics import LogFeed
 from scoring.metric_table import OF_SCORING, counts_text
@@ -34,9 +36,11 @@ from scoring.observed_shared import SharedCounts, run_folder
 from scoring.openapi import EXAMPLE, LABEL_EXAMPLE
 from scoring.quality_metrics import QualityFeed
 from scoring.readings import only_live_versions
+from scoring.schedule_metrics import ScheduleFeed
 from scoring.skew_metrics import SkewFeed
 from scoring.typed_bodies import body_of
 from scoring.use_case import FRAUD
+from scoring.watch_metrics import WatchFeed
 from stream.child import die_with_parent
 from stream.records import Label, Transaction, decode
 
@@ -113,6 +117,10 @@ class Fraud(Doors):
         self._log = LogFeed(SETTINGS.redis, SETTINGS.partitions, SETTINGS.outbox_limit, groups)
         self._skew = SkewFeed(SETTINGS.redis, [FRAUD.name])
         self._quality = QualityFeed(SETTINGS.redis, [FRAUD.name])
+        self._watch = WatchFeed(SETTINGS.redis, [FRAUD.name])
+        self._schedules = ScheduleFeed(SETTINGS.redis)
+        self._learner = LearnerFeed(SETTINGS.redis, [FRAUD.name])
+        self._feedback = FeedbackFeed(SETTINGS.redis, [FRAUD.name])
         self._api.observed.traces = start_traces()
         self._scorer.warm_up(decode(msgspec.json.encode(EXAMPLE), Transaction))
         type(self).api = self._api
@@ -147,6 +155,10 @@ class Fraud(Doors):
         self._log.close()
         self._skew.close()
         self._quality.close()
+        self._watch.close()
+        self._schedules.close()
+        self._learner.close()
+        self._feedback.close()
         if self._api.observed.traces is not None:
             self._api.observed.traces.stop()
 
@@ -159,7 +171,8 @@ class Fraud(Doors):
 
     async def __metrics__(self, content: str) -> str:
         """BentoML's /metrics: its own and ours, how late the log's readers are, and the newest reports."""
-        parts = (self._counted, self._log.text, self._skew.text, self._quality.text)
+        reports = (self._skew.text, self._quality.text, self._watch.text, self._schedules.text)
+        parts = (self._counted, self._log.text, *reports, self._feedback.text, self._learner.text)
         told = await asyncio.gather(*(within(part) for part in parts))
         return content + "".join(told)
 

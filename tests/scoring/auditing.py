@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from features.online_store import RedisOnlineStore
+from models.manifest import Calibration
 from models.online import OnlineLearner, OnlineSettings
 from models.registry import Registry
 from scoring.audit_artefacts import Artefacts, policy_key
@@ -79,6 +80,19 @@ class Office:
             self.learner.learn_one(vector, vector[0] > 1500)
         self.publisher.send_weights(self.learner.to_weights())
         self.publisher.send_heartbeat()
+        self.models.refresh()
+
+    def take_feedback(self) -> None:
+        """Let a feedback model be champion, and the scorer have it."""
+        manifest = msgspec.structs.replace(
+            self.registry.manifest("fraud", self.registry.resolve("fraud")),
+            name="fraud-feedback",
+            version="fresh",
+            created_at=now(),
+            calibration=Calibration(0.8, -1.0),
+        )
+        content, _ = self.registry.content("fraud", self.registry.resolve("fraud"))
+        self.registry.alias("fraud-feedback", "champion", self.registry.register(content, manifest))
         self.models.refresh()
 
     def keep(self) -> None:
@@ -158,6 +172,7 @@ def score_varied(office: Office, count: int = 200) -> list[Decision]:
             Listed(at=now(), values=(card(1), card(2)), until=now() + timedelta(seconds=0.4), **deny)
         ),
         45: lambda: time.sleep(0.4),
+        50: office.take_feedback,
         60: lambda: office.learn(7),
         70: lambda: office.book.append(
             Snoozed(at=now(), by="ann", name="mine", field="card_id", value=card(3), until=now() + timedelta(hours=1))
@@ -186,6 +201,9 @@ def score_varied(office: Office, count: int = 200) -> list[Decision]:
             present = office.models.current
             stale = LiveModels(present.batch, present.online, time.monotonic() - 1e6, present.read)
             office.scorer.models = lambda stale=stale: stale  # type: ignore[misc]
+        elif number == 158:
+            old = replace(office.models.current, feedback_at_s=time.time() - 31 * 86_400.0)
+            office.scorer.models = lambda old=old: old  # type: ignore[misc]
         elif number == 160:
             office.scorer.models = lambda: office.models.current
         amount = office.random.choice([5.0, 60.0, 450.0, 990.0, 1010.0, 1500.0, 1999.99, 2500.0])

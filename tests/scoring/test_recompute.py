@@ -66,7 +66,8 @@ def test_the_payments_are_of_all_kinds(office: tuple[Office, list[Decision]]) ->
     outcomes = Counter(decision.outcome for decision in decisions)
     assert min(outcomes[name] for name in ("approve", "review", "decline")) >= 5
     degraded = {one for decision in decisions for one in decision.degraded}
-    assert degraded >= {"rule book", "models", "batch model", "online model", "reasons"}
+    assert degraded >= {"rule book", "models", "batch model", "feedback model", "online model", "reasons"}
+    assert any(set(decision.scores) == {"batch", "feedback", "online"} for decision in decisions)
     assert {True, False, None} == {decision.review_free for decision in decisions}
     assert {True, False, None} == {decision.draw_free for decision in decisions}
     assert len({decision.rules_version for decision in decisions}) >= 9

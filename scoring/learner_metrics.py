@@ -1,0 +1,74 @@
+"""What /metrics says of the learner: whether it stands still and why, and how it does beside its twin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from models.snapshot import report_key
+from scoring.metric_table import OF_LEARNER, counts_text
+from scoring.published import Published
+from scoring.tally import Counts, Labels
+
+REASONS = ("null spike", "drift", "twin", "person")
+FATES = ("learned", "frozen", "broken", "reversed", "waiting")
+
+
+class Standstill(msgspec.Struct, frozen=True):
+    """One reason for which the learner stands still, in short and in words."""
+
+    why: str
+    says: str
+
+
+class BesideTwin(msgspec.Struct, frozen=True):
+    """Mean log losses of the learner and of its twin on the same labels."""
+
+    log_loss: float
+    twin_log_loss: float
+
+
+class LearnerHeadline(msgspec.Struct, frozen=True):
+    """Of the learner's report, what is told here."""
+
+    version: str
+    counters: dict[str, int] = {}
+    frozen: list[Standstill] = []
+    twin: BesideTwin | None = None
+
+
+class LearnerFeed:
+    """The learners' newest reports as text, for whoever scrapes."""
+
+    def __init__(self, redis_url: str, use_cases: Sequence[str]) -> None:
+        self._published = Published(redis_url)
+        self._use_cases = tuple(use_cases)
+
+    def text(self) -> str:
+        """The metrics as they are now. Never raises: without a report there are none."""
+        found = {name: self._published.read(report_key(name), LearnerHeadline) for name in self._use_cases}
+        return learner_text({name: one for name, one in found.items() if one is not None})
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._published.close()
+
+
+def learner_text(found: Mapping[str, LearnerHeadline]) -> str:
+    """The reports in Prometheus's text format, by use case. Each reason is there, 0 where it does not hold."""
+    frozen: dict[Labels, float] = {}
+    labels: dict[Labels, float] = {}
+    losses: dict[Labels, float] = {}
+    for use_case, one in found.items():
+        whys = {standstill.why for standstill in one.frozen}
+        frozen |= {(use_case, why): float(why in whys) for why in REASONS}
+        labels |= {(use_case, fate): float(one.counters.get(fate, 0)) for fate in FATES}
+        if one.twin is not None:
+            losses |= {(use_case, "live"): one.twin.log_loss, (use_case, "twin"): one.twin.twin_log_loss}
+    gauges = {
+        "headrace_learner_frozen": frozen,
+        "headrace_learner_labels": labels,
+        "headrace_learner_log_loss": losses,
+    }
+    return counts_text(Counts(gauges=gauges), OF_LEARNER)

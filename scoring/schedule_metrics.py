@@ -1,0 +1,57 @@
+"""What /metrics says of the schedules: that a stopped one is seen, and one that fails again and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from scoring.published import Published
+from scoring.schedule_report import SCHEDULES, ScheduleReport, schedule_key
+
+
+class ScheduleFeed:
+    """The newest report of each schedule as text, for whoever scrapes."""
+
+    def __init__(self, redis_url: str, names: Iterable[str] = SCHEDULES) -> None:
+        self._published = Published(redis_url)
+        self._names = tuple(names)
+
+    def text(self) -> str:
+        """The metrics as they are now. Never raises: a schedule that never ran, or a Redis that is gone, has none."""
+        found = {name: self._published.read(schedule_key(name), ScheduleReport) for name in self._names}
+        return schedules_text({name: report for name, report in found.items() if report is not None}, time.time())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._published.close()
+
+
+def schedules_text(found: Mapping[str, ScheduleReport], now_s: float) -> str:
+    """The reports in Prometheus's text format, by the schedule's name."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Schedules(found, now_s))
+    return generate_latest(registry).decode()
+
+
+class _Schedules(Collector):
+    def __init__(self, found: Mapping[str, ScheduleReport], now_s: float) -> None:
+        self._found = found
+        self._now_s = now_s
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        age = _gauge("age_seconds", "How long ago the newest round of a schedule ended, whatever came of it.")
+        every = _gauge("interval_seconds", "How long a schedule waits between two rounds.")
+        failures = _gauge("failures", "How many of the last rounds of a schedule failed in a row.")
+        for name, report in self._found.items():
+            age.add_metric([name], self._now_s - report.ended_at.timestamp())
+            every.add_metric([name], report.every_s)
+            failures.add_metric([name], float(report.failures))
+        yield from (age, every, failures)
+
+
+def _gauge(name: str, help_text: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"headrace_schedule_{name}", help_text, labels=["schedule"])
