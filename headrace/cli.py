@@ -12,12 +12,15 @@ from typing import Any
 import click
 
 from headrace.audit_commands import audit, forget
+from headrace.every import every
 from headrace.key_commands import keys
+from headrace.learner_commands import learner
 from headrace.model_commands import by, models, why
 from headrace.options import OF_PROCESSES, with_settings
-from headrace.quality_commands import drift, evaluate
+from headrace.quality_commands import drift, evaluate, folder, unlabelled
 from headrace.rule_commands import rules
-from headrace.settings import SETTINGS, Settings, milliseconds
+from headrace.settings import SETTINGS, Settings
+from headrace.tuning_options import TuningOptions, of_tuning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -125,23 +128,48 @@ def serve(settings: Settings) -> None:
 
 @main.command()
 @click.argument("use_case")
-@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="a Parquet or CSV file")
+@click.option("--archive", type=folder, help="served vectors instead [<home>/archive]")
 @click.option("--mapping", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="which column is what")
 @click.option("--from", "start", type=click.DateTime(), help="first day that teaches (UTC)")
 @click.option("--to", "end", type=click.DateTime(), help="the day after the last (UTC)")
 @click.option("--history-days", type=int, default=38, show_default=True, help="days before that fill the histories")
 @click.option("--share", type=click.FloatRange(0.0, 1.0, min_open=True), default=1.0, show_default=True)
-@click.option("--family", default="hist_gradient_boosting", show_default=True)
+@unlabelled
+@of_tuning
+@click.option("--mlflow", metavar="URI", help="log the run there: http(s)://HOST, or sqlite:///FILE")
+@click.option("--experiment", default="", help="in MLflow [the use case]")
 @click.option("--promote", is_flag=True, help="make it the champion, if the gates let it pass on the last days")
 @click.option("--judge-days", type=click.IntRange(1), default=14, show_default=True, help="with --promote: how many")
 @by
 @why
-@with_settings("home", "policy", "card_numbers")
+@with_settings("home", "policy", "label_delay", "card_numbers")
 def train(settings: Settings, **options: Any) -> None:
-    """Train a model on transactions replayed through the feature engine, and register it."""
+    """Train a model on served vectors, or on a file replayed through the feature engine, and register it."""
     from headrace.training import run_training
 
-    sys.exit(run_training(settings, **options))
+    given = {name: options.pop(name) for name in TuningOptions._fields}
+    tuning = TuningOptions(**{name: value for name, value in given.items() if value})
+    sys.exit(run_training(settings, tuning=tuning, **options))
+
+
+@main.command()
+@click.argument("name", default="fraud")
+@click.option("--archive", type=folder, help="[<home>/archive]")
+@click.option("--once", is_flag=True, help="one round, and no more [unless --every]")
+@every
+@unlabelled
+@with_settings("home", "redis", "label_delay", "feedback_window")
+def feedback(settings: Settings, once: bool, every_s: float | None, **options: Any) -> None:
+    """Train the feedback model on recent verdicts of analysts, and let it serve if the gates let it pass."""
+    from headrace.feedback import feedback_on_schedule, feedback_once
+
+    if once and every_s is not None:
+        raise click.UsageError("give either --once or --every")
+    if every_s is None:
+        feedback_once(settings, **options)
+    else:
+        feedback_on_schedule(settings, **options, every_s=every_s, stop=stop_on_signals())
 
 
 @main.group()
@@ -239,17 +267,14 @@ def features_env(settings: Settings) -> None:
     help="write Prometheus metrics too: a .prom file in node-exporter's textfile folder",
 )
 @click.option("--publish/--no-publish", default=True, help="show the report in /metrics, where a Redis is given [yes]")
-@click.option("--every", help="check again and again, such as 1d, until it is stopped")
+@every
 @with_settings("home", "redis")
-def features_skew(settings: Settings, every: str | None, **options: Any) -> None:
+def features_skew(settings: Settings, every_s: float | None, **options: Any) -> None:
     """Compare served features with the same recomputed from the archive; status 1 where there are defects."""
     from headrace.skew import SkewOptions, check_on_schedule, check_once
 
-    if every is None:
+    if every_s is None:
         sys.exit(check_once(settings, SkewOptions(**options)))
-    every_s = milliseconds(every) / 1000
-    if every_s < 1:
-        raise click.UsageError(f"--every {every} is too often; give at least 1s")
     check_on_schedule(settings, SkewOptions(**options), every_s, stop_on_signals())
 
 
@@ -260,6 +285,7 @@ main.add_command(forget)
 main.add_command(models)
 main.add_command(evaluate)
 main.add_command(drift)
+main.add_command(learner)
 
 
 @main.group()

@@ -230,9 +230,17 @@ def run_up(settings: Settings) -> None:
             stack.start("review", "review", "keep")
             stack.start("archiver", "archive")
             stack.start("audit", "audit", "keep")
+            stack.start("watcher", "models", "watch", FRAUD.name)
             if settings.skew_every:
                 every = settings.environment()["HEADRACE_SKEW_EVERY"]
                 stack.start("skew", "features", "skew", "--every", every, "--days", SKEW_DAYS)
+            if settings.report_every:
+                every = settings.environment()["HEADRACE_REPORT_EVERY"]
+                reports = stack.home / "reports"
+                stack.start("evaluate", "evaluate", "--every", every, "--html", str(reports / "evaluation.html"))
+                stack.start("drift", "drift", "--every", every, "--json", str(reports / "drift.json"))
+            if settings.feedback_every:
+                stack.start("feedback", "feedback", "--every", settings.environment()["HEADRACE_FEEDBACK_EVERY"])
             url = stack.start_service()
             redis = without_password(stack.settings.redis)
             console.print(f"ready at {url}; Redis at {redis}; logs in {stack.home / 'logs'}; Ctrl-C stops")

@@ -19,7 +19,7 @@ from headrace.cards import judge_cards, judge_secret_files
 from headrace.client_key import bearer, key_of
 from headrace.doctor_home import examine_home
 from headrace.doctor_keys import examine_keys, judge_auth
-from headrace.doctor_log import READERS, Reader, examine_log, judge_learner
+from headrace.doctor_log import READERS, Reader, examine_log, judge_learner, judge_learner_frozen
 from headrace.doctor_redis import examine_redis
 from headrace.finding import Finding, Level, graded
 from headrace.secret_file import SUFFIX
@@ -111,6 +111,7 @@ def examine_store(settings: Settings) -> Iterator[Finding]:
             yield from examine_redis(connection, settings.deadline, settings.clock_skew)
             yield from examine_log(connection, settings.partitions, settings.outbox_limit, bool(settings.kafka))
             yield judge_learner(connection, FRAUD.name)
+            yield judge_learner_frozen(connection, FRAUD.name)
             if settings.auth == "keys":
                 yield from examine_keys(connection)
         except RedisUnavailable as error:

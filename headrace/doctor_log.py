@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from features.pipeline import GROUP as WORKER
 from headrace.finding import Finding, Level, graded
-from models.snapshot import ALIVE_EXPIRY_MS, alive_key
+from models.snapshot import ALIVE_EXPIRY_MS, alive_key, report_key
+from scoring.learner_metrics import LearnerHeadline
 from stream.connection import RedisConnection
 from stream.records import TOPICS
 from stream.redis_keys import stream_key
@@ -35,6 +38,7 @@ READERS = (
     Reader("archiver", "headrace archive", "WARN", "nothing is archived, and the log keeps what was not stored"),
     Reader("review", "headrace review keep", "WARN", "decisions do not become cases for the analysts"),
     Reader("audit", "headrace audit keep", "WARN", "decisions are not in the audit chain, and the log keeps them"),
+    Reader("watcher", "headrace models watch", "WARN", "no shadow is compared, and no canary is rolled back by itself"),
 )
 KAFKA_READERS = (Reader(RELAY, "headrace relay", "FAIL", "nothing reaches Kafka, and the outbox fills"),)
 
@@ -95,3 +99,28 @@ def judge_learner(connection: RedisConnection, use_case: str) -> Finding:
     age_s = max(0.0, (ALIVE_EXPIRY_MS - left_ms) / 1000)
     words = f"the last sign was {age_s:,.0f} s ago"
     return graded(age_s, SILENT_WARN_S, float("inf"), "learner life", words, remedy)
+
+
+THAW = "'headrace learner thaw --by NAME --why TEXT'"
+REMEDIES = {
+    "null spike": f"repair the source of these features; it learns again when they are back (or, if they stay: {THAW})",
+    "drift": f"look at the labels and 'headrace drift'; {THAW} learns on, 'headrace learner restore' goes back first",
+    "twin": f"it went back to the weights before; look at the labels of these days, then {THAW}",
+    "person": f"{THAW} when the reason is gone",
+}
+
+
+def judge_learner_frozen(connection: RedisConnection, use_case: str) -> Finding:
+    """Whether the learner stands still, by its own report."""
+    content = connection.one("GET", report_key(use_case))
+    try:
+        found = None if content is None else msgspec.json.decode(content, type=LearnerHeadline)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = None
+    if found is None:
+        return Finding("WARN", "learner guard", "it has not reported yet", "start it: headrace learn")
+    if not found.frozen:
+        return Finding("OK", "learner guard", f"learns; version {found.version}")
+    says = "; ".join(f"{one.why}: {one.says}" for one in found.frozen)
+    remedies = "; ".join(REMEDIES.get(one.why, THAW) for one in found.frozen)
+    return Finding("WARN", "learner guard", f"stands still at version {found.version} ({says})", remedies)

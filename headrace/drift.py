@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
-import click
 import msgspec
 import numpy as np
+from click import ClickException
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from features.feature_set import FeatureSet
+from headrace.every import NotYet, repeat
 from headrace.promotion import use_case_of
 from headrace.settings import Settings
-from headrace.skew import write_whole
+from headrace.whole_file import write_whole
 from models.manifest import Manifest
+from models.registry import ModelNotFound
 from scoring.live_models import registry_of
 from scoring.quality_metrics import Quality, publish, quality_text
 from scoring.quality_report import DriftHeadline
@@ -35,9 +40,10 @@ from training.matured import Matured, Unlabelled, matured
 BATCH = "batch"
 WEEK = timedelta(days=7)
 SHOWN = 10
+_log = logging.getLogger(__name__)
 
 
-class NotComparable(click.ClickException):
+class NotComparable(NotYet):
     """There is nothing to compare, or nothing to compare it with: neither quiet nor an alarm."""
 
     exit_code = 2
@@ -58,38 +64,62 @@ class DriftOptions(NamedTuple):
 
 def run_drift(settings: Settings, name: str, options: DriftOptions) -> int:
     """Look once, print and deliver. The exit status: 1 on an alarm; 2, raised, where nothing can be compared."""
+    with Console(stderr=True).status("reading the archive") as status:
+        report = _looked(settings, name, options, status.update)
+    _print(Console(), report)
+    _deliver(settings, options, report)
+    return 1 if report.alarms else 0
+
+
+def look_on_schedule(settings: Settings, name: str, options: DriftOptions, every_s: float, stop: Event) -> None:
+    """Look now and then every so many seconds, until stopped; each alarm is a warning in the log."""
+
+    def work(go_on: Callable[[object], None]) -> str:
+        report = _looked(settings, name, options, go_on)
+        _deliver(settings, options, report)
+        for one in report.measured:
+            if one.alarm:
+                _log.warning("drift of %s: %s of %s: %s", name, one.measure, one.subject, one.says)
+        return f"{report.rows:,} events compared with the training of {report.version}, {len(report.alarms)} alarms"
+
+    repeat("drift", work, every_s, stop, settings.redis)
+
+
+def _looked(settings: Settings, name: str, options: DriftOptions, say: Callable[[str], None]) -> DriftReport:
     use_case = use_case_of(name)
     registry = registry_of(settings.home)
-    manifest = registry.manifest(name, options.version or registry.resolve(name))
+    try:
+        manifest = registry.manifest(name, options.version or registry.resolve(name))
+    except ModelNotFound as error:
+        raise ClickException(str(error)) from None
     directory = options.archive or settings.home / "archive"
     if not any(directory.glob("decisions/date=*/*.parquet")):
-        raise click.ClickException(f"there are no decisions in {directory}; run 'headrace archive', or give --archive")
-    as_of = None if options.as_of is None else options.as_of.replace(tzinfo=UTC)
-    with Console(stderr=True).status("reading the archive") as status:
-        found = matured(
-            Archive(directory),
-            name,
-            label_delay=timedelta(milliseconds=settings.label_delay),
-            definition_hash=manifest.definition_hash,
-            since=max(manifest.label_cutoff, manifest.window_end),
-            as_of=as_of,
-            unlabelled=options.unlabelled,
-            on_progress=lambda count: status.update(f"reading the archive: {count:,} decisions"),
-        )
-        try:
-            report = look(manifest, use_case.features, found, WEEK * options.weeks)
-        except ValueError as error:
-            raise NotComparable(str(error)) from None
-    _print(Console(), report)
+        raise NotYet(f"there are no decisions in {directory}; run 'headrace archive', or give --archive")
+    found = matured(
+        Archive(directory),
+        name,
+        label_delay=timedelta(milliseconds=settings.label_delay),
+        definition_hash=manifest.definition_hash,
+        since=max(manifest.label_cutoff, manifest.window_end),
+        as_of=None if options.as_of is None else options.as_of.replace(tzinfo=UTC),
+        unlabelled=options.unlabelled,
+        on_progress=lambda count: say(f"reading the archive: {count:,} decisions"),
+    )
+    try:
+        return look(manifest, use_case.features, found, WEEK * options.weeks)
+    except ValueError as error:
+        raise NotComparable(str(error)) from None
+
+
+def _deliver(settings: Settings, options: DriftOptions, report: DriftReport) -> None:
     if options.json_file is not None:
-        options.json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+        write_whole(options.json_file, msgspec.json.format(msgspec.json.encode(report)).decode())
     shown = headline(report)
     if options.metrics_file is not None:
-        write_whole(options.metrics_file, quality_text({name: Quality(None, shown)}))
+        write_whole(options.metrics_file, quality_text({report.use_case: Quality(None, shown)}))
     if options.publish and settings.redis:
         with RedisConnection(settings.redis) as connection:
             publish(connection, shown)
-    return 1 if report.alarms else 0
 
 
 def look(manifest: Manifest, features: FeatureSet, found: Matured, period: timedelta) -> DriftReport:

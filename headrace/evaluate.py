@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 import click
@@ -14,9 +15,11 @@ from rich.console import Console
 from headrace.cards import open_guard
 from headrace.evaluation_page import page
 from headrace.evaluation_tables import print_evaluation
+from headrace.every import NotYet, repeat
 from headrace.promotion import use_case_of
 from headrace.settings import Settings
 from headrace.source import FileSource
+from headrace.whole_file import write_whole
 from models.manifest import Interval
 from scoring.live_models import registry_of
 from scoring.quality_metrics import publish
@@ -72,29 +75,50 @@ class Found(NamedTuple):
 
 def run_evaluation(settings: Settings, name: str, options: EvaluateOptions) -> None:
     """Evaluate and deliver: a summary here, a page, a JSON file, and metrics where a Redis is given."""
+    with Console(stderr=True).status("reading") as status:
+        evaluation = _evaluated(settings, name, options, status.update)
+    print_evaluation(Console(), evaluation)
+    _deliver(settings, options, evaluation)
+    if options.html_file is not None:
+        click.echo(f"the page: {options.html_file}", err=True)
+
+
+def evaluate_on_schedule(settings: Settings, name: str, options: EvaluateOptions, every_s: float, stop: Event) -> None:
+    """Evaluate now and then every so many seconds, until stopped; each time the page and the figures are replaced."""
+
+    def work(go_on: Callable[[object], None]) -> str:
+        found = _evaluated(settings, name, options, go_on)
+        go_on("")
+        _deliver(settings, options, found)
+        return f"{found.mature:,} mature events with {found.frauds:,} frauds, {found.immature:,} too young"
+
+    repeat("evaluate", work, every_s, stop, settings.redis)
+
+
+def _evaluated(settings: Settings, name: str, options: EvaluateOptions, say: Callable[[str], None]) -> Evaluation:
     use_case = use_case_of(name)
     costs = PolicyCost(Path(settings.policy) if settings.policy else use_case.policy, use_case.source)
-    with Console(stderr=True).status("reading") as status:
-        read = _of_file if options.data is not None else _of_archive
-        found = read(settings, use_case, costs, options, status.update)
-        evaluation = evaluate(
-            found.rows,
-            costs,
-            use_case=name,
-            source=found.source,
-            made_at=datetime.now(UTC),
-            label_delay_s=found.label_delay_s,
-            cards_a_day=options.cards_a_day,
-            draws=options.draws,
-            notes=found.notes,
-            on_stage=status.update,
-        )
-    print_evaluation(Console(), evaluation)
+    read = _of_file if options.data is not None else _of_archive
+    found = read(settings, use_case, costs, options, say)
+    return evaluate(
+        found.rows,
+        costs,
+        use_case=name,
+        source=found.source,
+        made_at=datetime.now(UTC),
+        label_delay_s=found.label_delay_s,
+        cards_a_day=options.cards_a_day,
+        draws=options.draws,
+        notes=found.notes,
+        on_stage=say,
+    )
+
+
+def _deliver(settings: Settings, options: EvaluateOptions, evaluation: Evaluation) -> None:
     if options.html_file is not None:
-        options.html_file.write_text(page(evaluation), encoding="utf-8")
-        click.echo(f"the page: {options.html_file}", err=True)
+        write_whole(options.html_file, page(evaluation))
     if options.json_file is not None:
-        options.json_file.write_bytes(msgspec.json.format(msgspec.json.encode(evaluation)))
+        write_whole(options.json_file, msgspec.json.format(msgspec.json.encode(evaluation)).decode())
     if options.publish and settings.redis:
         with RedisConnection(settings.redis) as connection:
             publish(connection, headline(evaluation))
@@ -131,9 +155,7 @@ def _of_archive(
 ) -> Found:
     directory = options.archive or settings.home / "archive"
     if not any(directory.glob("decisions/date=*/*.parquet")):
-        raise click.ClickException(
-            f"there are no decisions in {directory}; run 'headrace archive', or give --archive or --data"
-        )
+        raise NotYet(f"there are no decisions in {directory}; run 'headrace archive', or give --archive or --data")
     delay = timedelta(milliseconds=settings.label_delay)
     found = matured(
         Archive(directory),
@@ -147,7 +169,7 @@ def _of_archive(
     )
     if not found.rows:
         fates = found.fates
-        raise click.ClickException(
+        raise NotYet(
             f"of {fates.decisions:,} decisions in {directory} none counts: {fates.immature:,} are younger than {delay} "
             f"and {fates.unlabelled:,} have no verdict; wait for labels, or give --unlabelled legit where only frauds "
             "are reported"

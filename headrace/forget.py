@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hmac
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -27,15 +26,17 @@ from headrace.assembly import open_online_store
 from headrace.audit import AUDIT_FOLDER, open_chain
 from headrace.cold import ARCHIVE_FOLDER, open_archive
 from headrace.forget_chain import ChainPlace
-from headrace.forget_files import ArchivePlace, CasePlace, LearnerPlace, SpoolPlace, StatesPlace
+from headrace.forget_files import ArchivePlace, CasePlace, LearnerPlace, SpoolPlace, StatesPlace, WatchPlace
 from headrace.forget_place import Place
 from headrace.forget_redis import AnswerPlace, LogPlace, RulePlace, StorePlace
 from headrace.review import FILE as CASE_FILE
 from headrace.settings import Settings
+from headrace.watch import FOLDER as WATCH_FOLDER
 from scoring.rule_redaction import Redaction
 from stream.archive import ArchiveInUse
 from stream.archive_erasure import texts_of
 from stream.archive_pause import borrowed
+from stream.card_key import make_key
 from stream.chain import CUT_FILE, ChainBroken
 from stream.chain_check import Erasure
 from stream.connection import RedisConnection, RedisError
@@ -98,10 +99,7 @@ def mark_of(folder: Path, entity: str, value: str) -> str:
     path = folder / MARK_KEY_FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        new = path.with_name(f"{path.name}.new")
-        new.touch(mode=0o600)
-        new.write_text(secrets.token_hex(32))
-        new.replace(path)
+        make_key(path)
     return hmac.new(bytes.fromhex(path.read_text()), f"{entity} {value}".encode(), sha256).hexdigest()
 
 
@@ -125,6 +123,7 @@ def _places(
     places.append(StatesPlace(home / "states"))
     if (home / LEARNER_FILE).exists():
         places.append(LearnerPlace(home / LEARNER_FILE))
+    places += [WatchPlace(path) for path in sorted((home / WATCH_FOLDER).glob("*.sqlite"))]
     if (home / CASE_FILE).exists():
         places.append(CasePlace(home / CASE_FILE))
     return [*places, RulePlace(connection, redaction), recorded, SpoolPlace(home / "spool")]

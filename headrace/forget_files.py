@@ -11,6 +11,7 @@ from stream.archive import Archive
 from stream.archive_erasure import erase_from_archive, rewrite, search_archive
 from stream.mention import Mention
 from training.learner_store import LearnerStore
+from training.watch_store import WatchStore
 
 
 class ArchivePlace:
@@ -79,6 +80,26 @@ class LearnerPlace:
         """See `Place`."""
         with closing(LearnerStore(self._path)) as store:
             return store.erase(mention.events, mention.is_of)
+
+
+class WatchPlace:
+    """The watcher's file: ids of events, and what models said of them."""
+
+    name = "watcher"
+    is_held = False
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def search(self, mention: Mention) -> int:
+        """See `Place`."""
+        with closing(WatchStore(self._path)) as store:
+            return store.erase(mention.events, dry_run=True)
+
+    def erase(self, mention: Mention) -> int:
+        """See `Place`."""
+        with closing(WatchStore(self._path)) as store:
+            return store.erase(mention.events)
 
 
 class CasePlace:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from headrace.options import Command, with_settings
+from headrace.options import OF_PROCESSES, Command, with_settings
 from headrace.settings import Settings
 
 existing = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -149,6 +149,56 @@ def models_rollback(settings: Settings, **options: Any) -> None:
     roll_back(settings, **options)
 
 
+@models.command("canary")
+@click.argument("name")
+@click.argument("version", required=False)
+@click.option("--share", type=int, required=True, help="percent of the entities: 1, 5 or 25; 0 ends the canary")
+@by
+@why
+@with_settings("home", "policy")
+def models_canary(settings: Settings, **options: Any) -> None:
+    """Let a version (the challenger, or else the newest) answer a share of the entities in the champion's place."""
+    from headrace.canary import run_canary
+
+    run_canary(settings, **options)
+
+
+@models.command("drop")
+@click.argument("name")
+@by
+@why
+@with_settings("home")
+def models_drop(settings: Settings, **options: Any) -> None:
+    """End what is beside the champion: canary, challenger and shadow."""
+    from headrace.canary import drop_models
+
+    drop_models(settings, **options)
+
+
+@models.command("watch")
+@click.argument("name")
+@with_settings(
+    *("home", "redis", "kafka", "partitions", "policy", "label_delay", "rollback", "promotion_watch"), *OF_PROCESSES
+)
+def models_watch(settings: Settings, name: str) -> None:
+    """Score all traffic with shadow and challenger too, watch canary and new champion, roll back what goes wrong."""
+    from headrace.cli import stop_on_signals
+    from headrace.watch import run_watcher
+
+    run_watcher(settings, name, stop_on_signals())
+
+
+@models.command("compare")
+@click.argument("name")
+@as_json
+@with_settings("home", "policy", "label_delay", "rollback", "promotion_watch")
+def models_compare(settings: Settings, **options: Any) -> None:
+    """What the watcher has found: shadow and challenger against the champion, and what is under watch."""
+    from headrace.watch import print_comparison
+
+    print_comparison(settings, **options)
+
+
 @models.command("export")
 @click.argument("name")
 @click.argument("version")
@@ -170,3 +220,16 @@ def models_import(settings: Settings, **options: Any) -> None:
     from headrace.models import import_model
 
     import_model(settings, **options)
+
+
+@models.command("import-mlflow")
+@click.argument("name")
+@click.option("--uri", required=True, help="http(s)://HOST, or sqlite:///FILE")
+@click.option("--model", help="its name in MLflow [NAME]")
+@click.option("--alias", default="champion", show_default=True, help="in MLflow")
+@with_settings("home")
+def models_import_mlflow(settings: Settings, **options: Any) -> None:
+    """Register the version that an alias means in MLflow: its ONNX file and its manifest, nothing is unpickled."""
+    from headrace.models import import_mlflow
+
+    import_mlflow(settings, **options)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from models.aliases import AliasChange
-from models.manifest import Manifest, SegmentMetrics
+from models.manifest import Manifest, SearchSummary, SegmentMetrics
 
 
 class Line(NamedTuple):
@@ -35,11 +35,22 @@ def facts_of(manifest: Manifest, aliases: str) -> dict[str, str]:
         "labels known by": f"{manifest.label_cutoff:%Y-%m-%d %H:%M}",
         "features": f"{len(manifest.feature_names)} of definition {manifest.definition_hash}",
         "parameters": ", ".join(f"{key}={value}" for key, value in manifest.parameters.items()) or "none stated",
+        "search": _searched(manifest.search),
         "calibration": "none" if manifest.calibration.is_identity else f"slope {slope:.4g}, intercept {intercept:.4g}",
         "calibration error": number(manifest.calibration_error),
         "ONNX against native": "not measured" if difference is None else f"differs by at most {difference:.1e}",
         "one row takes": f"{latency:.0f} us" if latency else "not measured",
     }
+
+
+def _searched(search: SearchSummary | None) -> str:
+    if search is None:
+        return "none"
+    value, default = number(search.value), number(search.default_value)
+    return (
+        f"{search.trials} trials of {', '.join(search.families)} with seed {search.seed}, ended by {search.ended}; "
+        f"{search.objective} {value} on {search.folds} folds, with the defaults {default}"
+    )
 
 
 def metrics_table(manifest: Manifest) -> Table:
@@ -59,7 +70,8 @@ def history_table(changes: list[AliasChange]) -> Table:
     for heading in ("when (UTC)", "alias", "version", "by", "why"):
         table.add_column(heading, overflow="fold")
     for change in changes:
-        notes = ["rollback"] * change.rollback + [f"FORCED past {', '.join(change.forced)}"] * bool(change.forced)
+        notes = ["rollback"] * change.rollback + [f"{change.share}% of the entities"] * bool(change.share)
+        notes += [f"FORCED past {', '.join(change.forced)}"] * bool(change.forced)
         why = "; ".join([*notes, change.why] if change.why else notes)
         table.add_row(f"{change.at:%Y-%m-%d %H:%M:%S}", change.alias, change.version or "nothing", change.by, why)
     return table

@@ -12,8 +12,9 @@ from rich.table import Table
 from headrace.model_tables import differences, differences_table, facts_of, history_table, metrics_table, number
 from headrace.promotion import chosen
 from headrace.settings import Settings
-from models.aliases import Alias, AliasMoved
+from models.aliases import ALIASES, Alias, AliasMoved
 from models.bundle import read_bundle, write_bundle
+from models.ensemble import FEEDBACK
 from models.foreign import read_foreign
 from models.registry import Registry
 from scoring.live_models import registry_of
@@ -69,15 +70,32 @@ def print_differences(settings: Settings, name: str, one: str, other: str, as_js
 
 def register_file(settings: Settings, file: Path, manifest_file: Path) -> None:
     """Register an ONNX file that was made elsewhere, with the manifest that came with it."""
-    manifest = read_foreign(manifest_file.read_bytes())
+    register_foreign(settings, file.read_bytes(), manifest_file.read_bytes())
+
+
+def register_foreign(settings: Settings, onnx_bytes: bytes, manifest_bytes: bytes, expected_name: str = "") -> str:
+    """Check and register what was made elsewhere; its version. Raises `InvalidManifest` or `InvalidArtifact`."""
+    manifest = read_foreign(manifest_bytes)
+    if expected_name and manifest.name != expected_name:
+        raise click.ClickException(f"the manifest is of {manifest.name!r}, asked for is {expected_name!r}")
     if manifest.name not in USE_CASES:
         raise click.ClickException(f"the manifest's name {manifest.name!r} is no use case; use {', '.join(USE_CASES)}")
     registry = registry_of(settings.home)
-    version = registry.register(file.read_bytes(), manifest)
+    version = registry.register(onnx_bytes, manifest)
     click.echo(f"registered {manifest.name} {version}; no alias means it yet")
     ours = USE_CASES[manifest.name].features.definition_hash
     if manifest.definition_hash != ours:
         click.echo(f"it cannot be promoted: it is of definition {manifest.definition_hash}, ours is {ours}", err=True)
+    return version
+
+
+def import_mlflow(settings: Settings, name: str, uri: str, model: str | None, alias: str) -> None:
+    """Register the version that an alias means in MLflow, checked as any model that was made elsewhere."""
+    from training import mlflow_store
+
+    fetched = mlflow_store.fetch(uri, model or name, alias)
+    click.echo(f"version {fetched.version} of {model or name!r} is the {alias} in MLflow")
+    register_foreign(settings, fetched.onnx_bytes, fetched.manifest, name)
 
 
 def move_alias(settings: Settings, name: str, alias: Alias, version: str | None, none: bool, by: str, why: str) -> None:
@@ -89,7 +107,8 @@ def move_alias(settings: Settings, name: str, alias: Alias, version: str | None,
         return
     if version is not None and none:
         raise click.UsageError("give either a version or --none")
-    if alias not in ("challenger", "shadow"):
+    is_given_up = none and alias == "champion" and name.endswith(f"-{FEEDBACK}")  # its use case goes on without
+    if alias not in ("challenger", "shadow") and not is_given_up:
         raise click.UsageError(f"{alias} moves by 'headrace models promote' and 'rollback' alone")
     if not by:
         raise click.UsageError("nobody knows who does it; give --by NAME")
@@ -118,8 +137,8 @@ def import_model(settings: Settings, file: Path, sha256: str | None) -> None:
 
 def resolved(registry: Registry, name: str, version: str) -> str:
     """A version as people write it: itself, or an alias that means it. Raises `ModelNotFound`."""
-    if version in ("champion", "challenger", "shadow", "previous"):
-        return registry.resolve(name, version)  # type: ignore[arg-type]
+    if version in ALIASES:
+        return registry.resolve(name, version)
     return version
 
 

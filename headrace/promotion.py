@@ -12,6 +12,7 @@ from rich.table import Table
 from headrace.frames import FrameOptions, label_cutoff, open_frame
 from headrace.settings import Settings
 from models.aliases import AliasMoved
+from models.ensemble import FEEDBACK
 from models.registry import Registry
 from scoring.live_models import registry_of
 from scoring.use_case import USE_CASES, UseCase
@@ -93,7 +94,7 @@ def through_gates(
 
 def roll_back(settings: Settings, name: str, *, by: str, why: str, force: bool) -> None:
     """Make the champion before the present one champion again; scorers swap by themselves."""
-    use_case = use_case_of(name)
+    use_case = use_case_of(name.removesuffix(f"-{FEEDBACK}"))
     registry = registry_of(settings.home)
     manifest = registry.manifest(name, registry.before(name))
     ours = use_case.features.definition_hash

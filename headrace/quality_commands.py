@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from headrace.every import every
 from headrace.options import with_settings
 from headrace.settings import Settings
 
 existing = click.Path(exists=True, dir_okay=False, path_type=Path)
-folder = click.Path(exists=True, file_okay=False, path_type=Path)
+folder = click.Path(file_okay=False, path_type=Path)
 new = click.Path(dir_okay=False, path_type=Path)
 unlabelled = click.option(
     "--unlabelled",
@@ -42,12 +43,17 @@ unlabelled = click.option(
 @click.option("--html", "html_file", type=new, help="write the report as a page")
 @click.option("--json", "json_file", type=new, help="write the figures too")
 @click.option("--publish/--no-publish", default=True, help="show them in /metrics, where a Redis is given [yes]")
+@every
 @with_settings("home", "redis", "policy", "label_delay", "card_numbers")
-def evaluate(settings: Settings, name: str, **options: Any) -> None:
+def evaluate(settings: Settings, name: str, every_s: float | None, **options: Any) -> None:
     """How good scores were, once labels had matured: as they were given, exact, with intervals, in money."""
-    from headrace.evaluate import EvaluateOptions, run_evaluation
+    from headrace.cli import stop_on_signals
+    from headrace.evaluate import EvaluateOptions, evaluate_on_schedule, run_evaluation
 
-    run_evaluation(settings, name, EvaluateOptions(**options))
+    if every_s is None:
+        run_evaluation(settings, name, EvaluateOptions(**options))
+    else:
+        evaluate_on_schedule(settings, name, EvaluateOptions(**options), every_s, stop_on_signals())
 
 
 @click.command()
@@ -60,9 +66,13 @@ def evaluate(settings: Settings, name: str, **options: Any) -> None:
 @click.option("--json", "json_file", type=new, help="write the figures too")
 @click.option("--metrics", "metrics_file", type=new, help="write Prometheus metrics too: a .prom file")
 @click.option("--publish/--no-publish", default=True, help="show them in /metrics, where a Redis is given [yes]")
+@every
 @with_settings("home", "redis", "label_delay")
-def drift(settings: Settings, name: str, **options: Any) -> None:
+def drift(settings: Settings, name: str, every_s: float | None, **options: Any) -> None:
     """Whether features, scores, labels or the loss have left what the model was trained on; status 1 on an alarm."""
-    from headrace.drift import DriftOptions, run_drift
+    from headrace.cli import stop_on_signals
+    from headrace.drift import DriftOptions, look_on_schedule, run_drift
 
-    sys.exit(run_drift(settings, name, DriftOptions(**options)))
+    if every_s is None:
+        sys.exit(run_drift(settings, name, DriftOptions(**options)))
+    look_on_schedule(settings, name, DriftOptions(**options), every_s, stop_on_signals())

@@ -135,7 +135,12 @@ SETTINGS = (
     Setting("log_retention", "7d", "hot: how long Redis Streams keep records that everybody has read", milliseconds),
     Setting("archive_retention", "400d", "cold: how long the Parquet archive keeps a day of records", milliseconds),
     Setting("label_delay", "7d", "how old a decision is when its label counts as final, in backtests", milliseconds),
+    Setting("rollback", "on", "roll back a canary or new champion that leaves its bands; off: only say so", switch),
+    Setting("promotion_watch", "3d", "how long a new champion is held against the one before it", milliseconds),
     Setting("skew_every", "1d", "how often `up` compares served features with the archive; 0s: never", milliseconds),
+    Setting("report_every", "1d", "how often `up` evaluates and looks for drift; 0s: never", milliseconds),
+    Setting("feedback_every", "6h", "how often `up` trains the feedback model anew; 0s: never", milliseconds),
+    Setting("feedback_window", "30d", "how far back the verdicts lie that teach the feedback model", milliseconds),
     Setting("outbox_limit", "1000000", "records in one outbox partition before new ones are refused", positive),
     Setting("pending_limit", "1000", "answered but unfolded records that one entity shows to readers", positive),
     Setting(

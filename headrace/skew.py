@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,22 +14,18 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from headrace.every import repeat
 from headrace.settings import Settings
+from headrace.whole_file import write_whole
 from scoring.skew_metrics import metrics_text, publish
 from scoring.skew_report import SkewReport
 from scoring.use_case import USE_CASES
 from stream.archive import Archive
-from stream.connection import RedisConnection, RedisError
+from stream.connection import RedisConnection
 from training.skew import SkewCheck
 
 EXAMPLES_SHOWN = 5
-RETRY_S = 300.0
-"""After a check that failed, such as before the first archived file, the next one comes this soon."""
 _log = logging.getLogger(__name__)
-
-
-class _Stopped(Exception):
-    """Somebody wants the check to end."""
 
 
 @dataclass(frozen=True)
@@ -63,24 +58,18 @@ def check_on_schedule(settings: Settings, options: SkewOptions, every_s: float, 
     report stays, and its age grows.
     """
 
-    def go_on(stage: str, day: date) -> None:
-        if stop.is_set():
-            raise _Stopped
+    def work(go_on: Callable[[object], None]) -> str:
+        reports = _check(settings, options, lambda _, day: go_on(day))
+        _deliver(settings, options, reports)
+        for report in reports:
+            if report.defects:
+                _log.warning("skew of %s: %d defects", report.use_case, report.defects)
+        return "; ".join(
+            f"{one.use_case}: {one.compared:,} of {one.decisions:,} decisions compared, {one.defects:,} defects"
+            for one in reports
+        )
 
-    while not stop.is_set():
-        wait_s = every_s
-        try:
-            reports = _check(settings, options, go_on)
-            _deliver(settings, options, reports)
-            for report in reports:
-                said = f"{report.compared:,} of {report.decisions:,} decisions compared, {report.defects:,} defects"
-                _log.log(logging.WARNING if report.defects else logging.INFO, "skew of %s: %s", report.use_case, said)
-        except _Stopped:
-            return
-        except (click.ClickException, OSError, ValueError, RedisError) as error:
-            wait_s = min(every_s, RETRY_S)
-            _log.warning("skew: %s; trying again in %.0f s", error, wait_s)
-        stop.wait(wait_s)
+    repeat("skew", work, every_s, stop, settings.redis)
 
 
 def _check(settings: Settings, options: SkewOptions, on_day: Callable[[str, date], None]) -> list[SkewReport]:
@@ -103,14 +92,6 @@ def _deliver(settings: Settings, options: SkewOptions, reports: list[SkewReport]
         with RedisConnection(settings.redis) as connection:
             for report in reports:
                 publish(connection, report)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Node-exporter reads whatever ends in .prom, at any moment: no half of a file may have that name."""
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    new.write_text(text)
-    new.chmod(0o644)
-    new.replace(path)
 
 
 def _print(console: Console, report: SkewReport) -> None:

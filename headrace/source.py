@@ -11,6 +11,7 @@ from typing import Protocol
 
 from stream.card_guard import CardGuard
 from stream.dataset import read_transactions
+from stream.label_values import check_label_values
 from stream.mapping import Mapping, load_mapping
 from stream.mapping_guess import guess_mapping
 from stream.played import Played
@@ -19,6 +20,7 @@ from stream.simulator import Simulator
 SIMULATED_START = datetime(2026, 1, 1, tzinfo=UTC)
 SIMULATED_CUSTOMERS = 400
 SIMULATED_MERCHANTS = 120
+SIMULATED_FRAUD_SHARE = 0.008
 SIMULATED_CHARGEBACK_WINDOW = timedelta(days=7)
 
 
@@ -48,7 +50,9 @@ class FileSource:
     @classmethod
     def open(cls, path: Path, mapping: Path | None, cards: CardGuard) -> FileSource:
         """With a mapping, or with the one that the columns fit. Raises `MappingError`."""
-        return cls(path, guess_mapping(path) if mapping is None else load_mapping(mapping), path.name, cards)
+        found = guess_mapping(path) if mapping is None else load_mapping(mapping)
+        check_label_values(path, found)
+        return cls(path, found, path.name, cards)
 
     def span(self) -> tuple[datetime, datetime]:
         """Read from the file's first and last row."""
@@ -71,6 +75,8 @@ class SimulatedSource:
     seed: int
     days: int
     name: str = "simulator"
+    customers: int = SIMULATED_CUSTOMERS
+    fraud_share: float = SIMULATED_FRAUD_SHARE
 
     def span(self) -> tuple[datetime, datetime]:
         """From a fixed day on."""
@@ -82,8 +88,9 @@ class SimulatedSource:
             self.seed,
             start=SIMULATED_START,
             end=end,
-            customers=SIMULATED_CUSTOMERS,
+            customers=self.customers,
             merchants=SIMULATED_MERCHANTS,
+            fraud_share=self.fraud_share,
             chargeback_window=SIMULATED_CHARGEBACK_WINDOW,
         )
         return (one for one in world.play() if one.transaction.event_timestamp >= start)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from headrace.demo import DemoOptions
     from headrace.play import ClientView
 
-SETTLED = ("learned", "confirmed", "outdated", "duplicate", "unknown", "skipped_definition", "refused", "reversed")
+SETTLED = (
+    *("learned", "confirmed", "outdated", "duplicate", "unknown", "skipped_definition", "refused", "reversed"),
+    *("frozen", "broken"),
+)
 
 
 class Quality(msgspec.Struct):

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# Two processes of tests on two cores: each thread more only waits for the others, and OpenMP waits by spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from stream.connection import RedisConnection
 from stream.embedded_redis import EmbeddedRedis
 from stream.kafka_node import KafkaNode, kafka_available

@@ -1,6 +1,8 @@
 """The rooms import one way, and each third-party system is known by the files that may know it."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,9 @@ KNOWN_BY = {
     "kafka": {"stream/kafka_client.py", "stream/kafka_log.py", "stream/kafka_member.py"},
     "feast": {"feature_repo/definitions.py", "feature_repo/repository.py"},
     "onnxruntime": {"models/onnx.py"},
-    "onnx": {"models/shap.py"},
+    "onnx": {"models/lightgbm_onnx.py", "models/shap.py"},
+    "lightgbm": {"training/lightgbm_trees.py"},
+    "mlflow": {"training/mlflow_store.py"},
     "river": {"models/change_point.py", "models/online.py"},
     "bentoml": {"scoring/service.py", "models/registry.py"},
     "_bentoml_sdk": {"scoring/front_door.py"},
@@ -61,6 +65,28 @@ def test_a_third_party_system_is_known_by_its_own_files(system: str) -> None:
         if system in imports_of(path)
     }
     assert knowing == KNOWN_BY[system]
+
+
+SCORER = """
+import importlib, pathlib, sys
+for path in sorted(pathlib.Path("scoring").rglob("*.py")):
+    importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
+found = {name.partition(".")[0] for name in sys.modules}
+assert "bentoml" in found and "onnxruntime" in found, "the service is not imported"
+print(" ".join(sorted(found & {"lightgbm", "mlflow", "sklearn", "skl2onnx", "training"})))
+"""
+
+
+def test_the_scorer_never_imports_what_trains() -> None:
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCORER],
+        cwd=ROOT,
+        check=True,
+        timeout=240,
+        capture_output=True,
+        text=True,
+    )
+    assert said.stdout.split() == []
 
 
 def test_the_feast_repo_has_no_module_named_like_a_room() -> None:

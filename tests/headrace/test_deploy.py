@@ -20,9 +20,16 @@ from prometheus_client.parser import text_string_to_metric_families
 import scoring
 from headrace.cli import main
 from headrace.settings import SETTINGS, Settings
+from scoring.feedback_metrics import FeedbackRound, feedback_text
 from scoring.metric_table import EVERY, LATENCY_BUCKETS_S
+from scoring.quality_metrics import Quality, quality_text
+from scoring.quality_report import DriftHeadline, EvaluationHeadline, Spread
+from scoring.schedule_metrics import schedules_text
+from scoring.schedule_report import ScheduleReport
 from scoring.skew_metrics import metrics_text
 from scoring.skew_report import FeatureSkew, SkewReport
+from scoring.watch_metrics import watch_text
+from tests.scoring.test_watch_metrics import REPORT as WATCH_REPORT
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
@@ -82,8 +89,31 @@ def expressions() -> list[str]:
     return [rule["expr"] for rule in alerts()] + [target["expr"] for panel in panels() for target in panel["targets"]]
 
 
+def quality(now: datetime) -> Quality:
+    one = Spread(1.0, 0.0, 2.0)
+    evaluation = EvaluationHeadline(
+        use_case="fraud",
+        made_at=now,
+        as_of=now,
+        mature=1,
+        immature=0,
+        unlabelled=0,
+        frauds=1,
+        figures={"auc": {"all": one}},
+        realised_cost=one,
+        expected_cost=one,
+        approve_all_cost=one,
+    )
+    return Quality(evaluation, drift(now))
+
+
+def drift(now: datetime) -> DriftHeadline:
+    measures, alarms = {"psi": {"amount": 1.0}}, {"psi": 1}
+    return DriftHeadline(use_case="fraud", version="1", made_at=now, rows=1, measures=measures, alarms=alarms)
+
+
 def existing_metrics() -> set[str]:
-    """Every name of a sample in /metrics: registered ones, those of the table, and those of a skew report."""
+    """Every name of a sample in /metrics: registered ones, those of the table, and those of reports."""
     for module in pkgutil.iter_modules(scoring.__path__):
         if module.name != "service":  # it is a server
             importlib.import_module(f"scoring.{module.name}")
@@ -98,9 +128,16 @@ def existing_metrics() -> set[str]:
     }
     now = datetime(2026, 1, 31, tzinfo=UTC)
     report = SkewReport("fraud", "h", 1.0, 2, 1, {"why": 1}, {"amount": FeatureSkew(1)}, [], now)
+    round_ = ScheduleReport(name="skew", ended_at=now, every_s=60.0, failures=0, said="done")
     text = metrics_text({"fraud": report}, now.timestamp())
-    of_skew = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
-    return of_table | of_skew | {name for name in REGISTRY._names_to_collectors if name.startswith("headrace_")}
+    text += quality_text({"fraud": quality(now)}, now.timestamp()) + schedules_text({"skew": round_}, now.timestamp())
+    text += watch_text({"fraud": WATCH_REPORT}, now.timestamp())
+    judged = FeedbackRound(
+        use_case="fraud", ended_at=now, version=None, rows={"v": 1}, frauds={"v": 1}, gates={"g": True}
+    )
+    text += feedback_text({"fraud": judged})
+    of_reports = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+    return of_table | of_reports | {name for name in REGISTRY._names_to_collectors if name.startswith("headrace_")}
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
@@ -130,6 +167,8 @@ def test_every_process_of_the_stack_has_its_place_in_both() -> None:
         "review keep",
         "features apply",
         "features skew",
+        "evaluate --every",
+        "drift --every",
         "doctor",
     ]
     composed = {" ".join(one["command"][3:]) for one in compose().values() if of_headrace(one)}
@@ -265,7 +304,7 @@ def test_every_metric_is_in_the_table_of_what_to_watch_and_no_other() -> None:
     existing = {
         next((name.removesuffix(end) for end in ends if name.endswith(end)), name)
         for name in existing_metrics()
-        if not name.startswith("headrace_skew_")
+        if not name.startswith(("headrace_skew_", "headrace_evaluation_", "headrace_drift_"))
     }
     existing = {name for name in existing if f"{name}_total" not in existing}
     assert (documented - existing, existing - documented) == (set(), set())

@@ -9,8 +9,10 @@ from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -26,7 +28,7 @@ from headrace.finding import Finding
 from headrace.settings import Settings
 from models.manifest import Manifest
 from models.onnx_export import export, to_float32
-from models.snapshot import ALIVE_EXPIRY_MS, alive_key
+from models.snapshot import ALIVE_EXPIRY_MS, alive_key, report_key
 from scoring.live_models import registry_of
 from scoring.use_case import FRAUD
 from stream.connection import RedisConnection
@@ -210,6 +212,21 @@ def test_a_learner_that_never_lived_or_has_gone_silent_warns(home: Path, readers
         assert (found.level, found.words) == ("WARN", "the last sign was 60 s ago")
         connection.one("DEL", alive_key("fraud"))
         assert of(examine(settings(home, readers.url), None, {}), "learner life").level == "WARN"
+
+
+def test_a_learner_that_stands_still_is_named_with_its_reason_and_the_remedy(home: Path, readers: RedisLog) -> None:
+    with RedisConnection(readers.url) as connection:
+        assert of(examine(settings(home, readers.url), None, {}), "learner guard").words == "it has not reported yet"
+        report: dict[str, Any] = {"version": "1.7", "frozen": []}
+        connection.one("SET", report_key("fraud"), msgspec.json.encode(report))
+        assert of(examine(settings(home, readers.url), None, {}), "learner guard").level == "OK"
+        report["frozen"] = [{"why": "null spike", "says": "amount null in 90%, usually 0%", "at_us": 1}]
+        connection.one("SET", report_key("fraud"), msgspec.json.encode(report))
+        found = of(examine(settings(home, readers.url), None, {}), "learner guard")
+    assert found.level == "WARN"
+    assert "stands still at version 1.7 (null spike: amount null in 90%, usually 0%)" in found.words
+    assert "repair the source" in found.remedy
+    assert "headrace learner thaw --by NAME --why TEXT" in found.remedy
 
 
 def test_a_server_that_evicts_or_does_not_append_fails(home: Path, tmp_path: Path) -> None:

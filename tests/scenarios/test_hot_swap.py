@@ -1,0 +1,158 @@
+"""Models are swapped under load: no request fails, and every decision is of one model that was to answer then."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from headrace.cli import main
+from headrace.settings import Settings
+from headrace.stack import Stack
+from models.aliases import Canary
+from models.manifest import Calibration
+from models.onnx import OnnxModel
+from models.registry import Registry
+from scoring.canary_split import is_in, place_of
+from stream.records import Decision, decode, encode
+from tests.scoring.conftest import payment
+
+pytestmark = pytest.mark.xdist_group("stack")
+
+CLIENTS = 8
+SETTLED_S = 2.0
+"""Scorers follow within a second, on a machine that is not busy."""
+STEPS = (
+    ("canary", "fraud", "second", "--share", "25"),
+    ("promote", "fraud", "third", "--force", "--why", "a swap under load"),
+    ("canary", "fraud", "second", "--share", "5"),
+    ("rollback", "fraud"),
+    ("canary", "fraud", "--share", "0"),
+    ("promote", "fraud", "second", "--force", "--why", "another"),
+    ("canary", "fraud", "third", "--share", "25"),
+    ("drop", "fraud"),
+    ("rollback", "fraud"),
+)
+
+
+class Answer(NamedTuple):
+    """A decision, and between which moments it was made."""
+
+    asked_s: float
+    answered_s: float
+    card: str
+    decision: Decision
+
+
+class Stretch(NamedTuple):
+    """A while in which no alias moved and every scorer had followed."""
+
+    since_s: float
+    until_s: float
+    champion: str
+    canary: Canary | None
+
+
+def held_to_their_versions(
+    answers: Sequence[Answer], legal: Sequence[Stretch], models: Mapping[str, OnnxModel]
+) -> tuple[Counter[str], int]:
+    """How many decisions each version made, and how many of all were made while nothing moved."""
+    by_version: Counter[str] = Counter()
+    checked = 0
+    for asked_s, answered_s, card, decision in answers:
+        batch = decision.scores["batch"]
+        vector = np.array(decision.vector, dtype=np.float64)
+        assert batch.score == models[batch.version].score_one(vector), "the score is that of the version"
+        assert decision.score == pytest.approx(batch.score)
+        assert not {"batch model", "models", "reasons"} & set(decision.degraded)
+        by_version[batch.version] += 1
+        for since_s, until_s, champion, canary in legal:
+            if since_s <= asked_s and answered_s <= until_s:
+                checked += 1
+                is_canary = canary is not None and is_in(place_of("fraud", card), canary.share)
+                assert batch.version == (canary.version if canary and is_canary else champion), (card, champion, canary)
+    return by_version, checked
+
+
+@pytest.fixture
+def registry(home: Path) -> Registry:
+    """Three versions that say something else of every vector."""
+    registry = Registry(home / "models")
+    first = registry.aliases("fraud")["champion"]
+    content, manifest = registry.content("fraud", first)[0], registry.manifest("fraud", first)
+    for version, slope in (("second", 0.7), ("third", 1.4)):
+        changed = msgspec.structs.replace(manifest, version=version, calibration=Calibration(slope, -0.3))
+        registry.register(content, changed)
+    return registry
+
+
+@pytest.fixture
+def service(home: Path, registry: Registry) -> Iterator[tuple[Stack, str]]:
+    with Stack(Settings({"home": home, "workers": 2, "deadline": "10s"}, {})) as stack:
+        stack.start_redis()
+        yield stack, stack.start_service()
+
+
+def test_promotions_canaries_and_rollbacks_fail_no_request_and_mix_no_models(
+    home: Path, registry: Registry, service: tuple[Stack, str]
+) -> None:
+    _, url = service
+    first = registry.aliases("fraud")["champion"]
+    began = datetime.now(UTC) - timedelta(hours=1)
+    place, numbers, stop = urlsplit(url), count(), threading.Event()
+    answers: list[Answer] = []
+
+    def press(link: http.client.HTTPConnection) -> None:
+        while not stop.is_set():
+            number = next(numbers)
+            card = f"card-{number % 997}"
+            body = encode(payment(f"e{number}", card_id=card, event_timestamp=began, amount=10.0 + number % 3000))
+            asked_s = time.monotonic()
+            link.request("POST", "/fraud/score", body, {"content-type": "application/json"})
+            answer = link.getresponse()
+            content = answer.read()
+            assert answer.status == 200, content
+            answers.append(Answer(asked_s, time.monotonic(), card, decode(content, Decision)))
+            time.sleep(0.02)
+
+    legal: list[Stretch] = []
+    with ExitStack() as opened:
+        links = [opened.enter_context(closing(http.client.HTTPConnection(place.netloc))) for _ in range(CLIENTS)]
+        pool = opened.enter_context(ThreadPoolExecutor(CLIENTS))
+        opened.callback(stop.set)
+        pressed = [pool.submit(press, link) for link in links]
+        for words in ((), *STEPS):
+            if words:
+                result = CliRunner().invoke(main, ["models", *words, "--by", "ann", "--home", str(home)])
+                assert result.exit_code == 0, result.output
+            time.sleep(SETTLED_S)
+            since_s = time.monotonic()
+            time.sleep(0.5)
+            champion = registry.aliases("fraud")["champion"]
+            legal.append(Stretch(since_s, time.monotonic(), champion, registry.canary("fraud")))
+        stop.set()
+        for one in pressed:
+            one.result()
+
+    assert len(answers) > 20 * len(STEPS)
+    models = {version: registry.load("fraud", version) for version in (first, "second", "third")}
+    by_version, checked = held_to_their_versions(answers, legal, models)
+    assert checked > 5 * len(legal), "decisions while nothing changed were held to the aliases"
+    assert set(by_version) == set(models), by_version
+    assert min(by_version.values()) > 10
+    history = [(one.alias, one.version) for one in registry.history("fraud")]
+    assert history.count(("champion", first)) == 3
