@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import features, gate, handbook_features, rules, scoring, soak
+from bench import features, gate, handbook, handbook_features, learning, rules, scoring, soak
 from bench.figures import Figures, show, write
 
 BENCHES: dict[str, Callable[[], Figures]] = {
@@ -13,8 +13,10 @@ BENCHES: dict[str, Callable[[], Figures]] = {
     "features": features.measure,
     "rules": rules.measure,
     "gate": gate.measure,
+    "handbook": handbook.measure,
     "handbook-features": handbook_features.measure,
     "soak": soak.measure,
+    "learning": learning.measure,
 }
 VERDICTS = frozenset({"soak"})
 """Benches whose budgets are promises."""
