@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import msgspec
@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from scoring.published import Published
+from scoring.published import ReportFeed
 from stream.connection import RedisConnection
 
 
@@ -34,21 +34,12 @@ class FeedbackRound(msgspec.Struct, frozen=True, kw_only=True):
     gates: dict[str, bool | None]
 
 
-class FeedbackFeed:
-    """The newest rounds as text, for whoever scrapes."""
-
-    def __init__(self, redis_url: str, use_cases: Sequence[str]) -> None:
-        self._published = Published(redis_url)
-        self._use_cases = tuple(use_cases)
+class FeedbackFeed(ReportFeed):
+    """The newest rounds, by use case."""
 
     def text(self) -> str:
         """The metrics as they are now. Never raises: where no round was judged, or Redis is gone, there are none."""
-        found = {name: self._published.read(feedback_key(name), FeedbackRound) for name in self._use_cases}
-        return feedback_text({name: one for name, one in found.items() if one is not None})
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._published.close()
+        return feedback_text(self.there(feedback_key, FeedbackRound))
 
 
 def publish(connection: RedisConnection, round_: FeedbackRound) -> None:

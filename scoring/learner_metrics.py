@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
 from models.snapshot import report_key
 from scoring.metric_table import OF_LEARNER, counts_text
-from scoring.published import Published
+from scoring.published import ReportFeed
 from scoring.tally import Counts, Labels
 
 REASONS = ("null spike", "drift", "twin", "person")
@@ -38,21 +38,12 @@ class LearnerHeadline(msgspec.Struct, frozen=True):
     twin: BesideTwin | None = None
 
 
-class LearnerFeed:
-    """The learners' newest reports as text, for whoever scrapes."""
-
-    def __init__(self, redis_url: str, use_cases: Sequence[str]) -> None:
-        self._published = Published(redis_url)
-        self._use_cases = tuple(use_cases)
+class LearnerFeed(ReportFeed):
+    """The learners' newest reports, by use case."""
 
     def text(self) -> str:
         """The metrics as they are now. Never raises: without a report there are none."""
-        found = {name: self._published.read(report_key(name), LearnerHeadline) for name in self._use_cases}
-        return learner_text({name: one for name, one in found.items() if one is not None})
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._published.close()
+        return learner_text(self.there(report_key, LearnerHeadline))
 
 
 def learner_text(found: Mapping[str, LearnerHeadline]) -> str:

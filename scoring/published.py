@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import TypeVar
 
@@ -36,3 +38,27 @@ class Published:
         """Close the connection."""
         with self._lock:
             self._connection.close()
+
+
+class ReportFeed(ABC):
+    """The newest reports of some subjects (use cases, schedules) as text, for whoever scrapes."""
+
+    def __init__(self, redis_url: str, names: Iterable[str]) -> None:
+        self._published = Published(redis_url)
+        self._names = tuple(names)
+
+    @abstractmethod
+    def text(self) -> str:
+        """The metrics as they are now, in Prometheus's text format. Never raises: reports may be missing."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._published.close()
+
+    def newest(self, key_of: Callable[[str], str], kind: type[T]) -> dict[str, T | None]:
+        """The report of each subject; None where there is none."""
+        return {name: self._published.read(key_of(name), kind) for name in self._names}
+
+    def there(self, key_of: Callable[[str], str], kind: type[T]) -> dict[str, T]:
+        """The reports that there are."""
+        return {name: found for name, found in self.newest(key_of, kind).items() if found is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from scoring.published import Published
+from scoring.published import ReportFeed
 from scoring.quality_report import DriftHeadline, EvaluationHeadline, Spread, drift_key, evaluation_key
 from stream.connection import RedisConnection
 
@@ -23,27 +23,15 @@ class Quality(NamedTuple):
     drift: DriftHeadline | None
 
 
-class QualityFeed:
-    """The newest headlines as text, for whoever scrapes."""
-
-    def __init__(self, redis_url: str, use_cases: Sequence[str]) -> None:
-        self._published = Published(redis_url)
-        self._use_cases = tuple(use_cases)
+class QualityFeed(ReportFeed):
+    """The newest headlines, by use case."""
 
     def text(self) -> str:
         """The metrics as they are now, with their ages in seconds. Never raises: without a report it says so."""
-        found = {
-            name: Quality(
-                self._published.read(evaluation_key(name), EvaluationHeadline),
-                self._published.read(drift_key(name), DriftHeadline),
-            )
-            for name in self._use_cases
-        }
+        evaluations = self.newest(evaluation_key, EvaluationHeadline)
+        drifts = self.newest(drift_key, DriftHeadline)
+        found = {name: Quality(evaluations[name], drifts[name]) for name in evaluations}
         return quality_text(found, now_s=time.time())
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._published.close()
 
 
 def publish(connection: RedisConnection, headline: EvaluationHeadline | DriftHeadline) -> None:

@@ -9,25 +9,19 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from scoring.published import Published
+from scoring.published import ReportFeed
 from scoring.schedule_report import SCHEDULES, ScheduleReport, schedule_key
 
 
-class ScheduleFeed:
-    """The newest report of each schedule as text, for whoever scrapes."""
+class ScheduleFeed(ReportFeed):
+    """The newest report of each schedule."""
 
     def __init__(self, redis_url: str, names: Iterable[str] = SCHEDULES) -> None:
-        self._published = Published(redis_url)
-        self._names = tuple(names)
+        super().__init__(redis_url, names)
 
     def text(self) -> str:
         """The metrics as they are now. Never raises: a schedule that never ran, or a Redis that is gone, has none."""
-        found = {name: self._published.read(schedule_key(name), ScheduleReport) for name in self._names}
-        return schedules_text({name: report for name, report in found.items() if report is not None}, time.time())
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._published.close()
+        return schedules_text(self.there(schedule_key, ScheduleReport), time.time())
 
 
 def schedules_text(found: Mapping[str, ScheduleReport], now_s: float) -> str:

@@ -34,6 +34,7 @@ from scoring.log_metrics import LogFeed
 from scoring.metric_table import OF_SCORING, counts_text
 from scoring.observed_shared import SharedCounts, run_folder
 from scoring.openapi import EXAMPLE, LABEL_EXAMPLE
+from scoring.published import ReportFeed
 from scoring.quality_metrics import QualityFeed
 from scoring.readings import only_live_versions
 from scoring.schedule_metrics import ScheduleFeed
@@ -115,12 +116,9 @@ class Fraud(Doors):
         self._counts.start()
         groups = [reader.group for reader in (KAFKA_READERS if SETTINGS.kafka else READERS)]
         self._log = LogFeed(SETTINGS.redis, SETTINGS.partitions, SETTINGS.outbox_limit, groups)
-        self._skew = SkewFeed(SETTINGS.redis, [FRAUD.name])
-        self._quality = QualityFeed(SETTINGS.redis, [FRAUD.name])
-        self._watch = WatchFeed(SETTINGS.redis, [FRAUD.name])
-        self._schedules = ScheduleFeed(SETTINGS.redis)
-        self._learner = LearnerFeed(SETTINGS.redis, [FRAUD.name])
-        self._feedback = FeedbackFeed(SETTINGS.redis, [FRAUD.name])
+        of_use_case = (SkewFeed, QualityFeed, WatchFeed, LearnerFeed, FeedbackFeed)
+        feeds = (kind(SETTINGS.redis, [FRAUD.name]) for kind in of_use_case)
+        self._reports: list[ReportFeed] = [*feeds, ScheduleFeed(SETTINGS.redis)]
         self._api.observed.traces = start_traces()
         self._scorer.warm_up(decode(msgspec.json.encode(EXAMPLE), Transaction))
         type(self).api = self._api
@@ -153,12 +151,8 @@ class Fraud(Doors):
         self._scorer.close()
         self._counts.stop()
         self._log.close()
-        self._skew.close()
-        self._quality.close()
-        self._watch.close()
-        self._schedules.close()
-        self._learner.close()
-        self._feedback.close()
+        for report in self._reports:
+            report.close()
         if self._api.observed.traces is not None:
             self._api.observed.traces.stop()
 
@@ -171,8 +165,7 @@ class Fraud(Doors):
 
     async def __metrics__(self, content: str) -> str:
         """BentoML's /metrics: its own and ours, how late the log's readers are, and the newest reports."""
-        reports = (self._skew.text, self._quality.text, self._watch.text, self._schedules.text)
-        parts = (self._counted, self._log.text, *reports, self._feedback.text, self._learner.text)
+        parts = (self._counted, self._log.text, *(report.text for report in self._reports))
         told = await asyncio.gather(*(within(part) for part in parts))
         return content + "".join(told)
 

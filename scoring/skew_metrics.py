@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from scoring.published import Published
+from scoring.published import ReportFeed
 from scoring.skew_report import SkewReport, skew_key
 from stream.connection import RedisConnection
 
 
-class SkewFeed:
-    """The newest reports as text, for whoever scrapes."""
-
-    def __init__(self, redis_url: str, use_cases: Sequence[str]) -> None:
-        self._published = Published(redis_url)
-        self._use_cases = tuple(use_cases)
+class SkewFeed(ReportFeed):
+    """The newest skew reports, by use case."""
 
     def text(self) -> str:
         """The metrics as they are now, with the reports' age in seconds. Never raises: without a report it says so."""
-        found = {name: self._published.read(skew_key(name), SkewReport) for name in self._use_cases}
-        return metrics_text(found, now_s=time.time())
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._published.close()
+        return metrics_text(self.newest(skew_key, SkewReport), now_s=time.time())
 
 
 def publish(connection: RedisConnection, report: SkewReport) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from scoring.published import Published
+from scoring.published import ReportFeed
 from scoring.watch_report import WatchReport, watch_key
 from stream.connection import RedisConnection
 
@@ -19,21 +19,12 @@ SIDE_FIGURES = ("alert_rate", "expected_cost", "precision", "recall", "average_p
 GROUP_FIGURES = ("events", "alert_rate", "unanswered_rate", "p99_ms", "alerts_labelled", "precision")
 
 
-class WatchFeed:
-    """The newest reports as text, for whoever scrapes."""
-
-    def __init__(self, redis_url: str, use_cases: Sequence[str]) -> None:
-        self._published = Published(redis_url)
-        self._use_cases = tuple(use_cases)
+class WatchFeed(ReportFeed):
+    """The newest reports of the watcher, by use case."""
 
     def text(self) -> str:
         """The metrics as they are now, with their age in seconds. Never raises: without a report it says so."""
-        found = {name: self._published.read(watch_key(name), WatchReport) for name in self._use_cases}
-        return watch_text(found, now_s=time.time())
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._published.close()
+        return watch_text(self.newest(watch_key, WatchReport), now_s=time.time())
 
 
 def publish(connection: RedisConnection, report: WatchReport) -> None:
