@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from headrace.models import resolved
-from headrace.promotion import chosen, use_case_of
+from headrace.promotion import chosen, costs_of, use_case_of
 from headrace.settings import Settings
 from models.aliases import SHARES, Alias, AliasMoved
 from scoring.live_models import registry_of
 from training.canary import NoCanary, start_canary
 from training.gates import PromotionRefused
-from training.policy_cost import PolicyCost
 
 BESIDE: tuple[Alias, ...] = ("canary", "challenger", "shadow")
 """What a version can be beside the champion; first what answers anybody."""
@@ -33,7 +30,7 @@ def run_canary(settings: Settings, name: str, version: str | None, share: int, b
         return _end(settings, name, ("canary",), by, why)
     present = registry.canary(name)
     version = resolved(registry, name, version) if version else present.version if present else chosen(registry, name)
-    costs = PolicyCost(Path(settings.policy) if settings.policy else use_case.policy, use_case.source)
+    costs = costs_of(settings, use_case)
     try:
         verdicts = start_canary(registry, use_case, version, share, costs, by=by, why=why)
     except (NoCanary, PromotionRefused, AliasMoved) as error:

@@ -49,6 +49,12 @@ class NotComparable(NotYet):
     exit_code = 2
 
 
+class WrongVersion(ClickException):
+    """The version that was named, or is champion, can be compared with nothing: waiting does not help."""
+
+    exit_code = 2
+
+
 class DriftOptions(NamedTuple):
     """Which decisions are compared with which version, and where the figures go."""
 
@@ -123,11 +129,14 @@ def _deliver(settings: Settings, options: DriftOptions, report: DriftReport) -> 
 
 
 def look(manifest: Manifest, features: FeatureSet, found: Matured, period: timedelta) -> DriftReport:
-    """Hold the newest period of what was found against the profile. Raises `ValueError` where either is missing."""
+    """Hold the newest period of what was found against the profile.
+
+    Raises `WrongVersion` where there is no profile of these features, `ValueError` where there are no events yet.
+    """
     if manifest.profile is None:
-        raise ValueError(f"version {manifest.version} was trained without a profile; train again, or name another")
+        raise WrongVersion(f"version {manifest.version} was trained without a profile; train again, or name another")
     if manifest.definition_hash != features.definition_hash:
-        raise ValueError(
+        raise WrongVersion(
             f"version {manifest.version} is of definition {manifest.definition_hash}, the features are "
             f"{features.definition_hash}; name another with --version"
         )

@@ -16,7 +16,7 @@ from headrace.cards import open_guard
 from headrace.evaluation_page import page
 from headrace.evaluation_tables import print_evaluation
 from headrace.every import NotYet, repeat
-from headrace.promotion import use_case_of
+from headrace.promotion import costs_of, use_case_of
 from headrace.settings import Settings
 from headrace.source import FileSource
 from headrace.whole_file import write_whole
@@ -97,7 +97,7 @@ def evaluate_on_schedule(settings: Settings, name: str, options: EvaluateOptions
 
 def _evaluated(settings: Settings, name: str, options: EvaluateOptions, say: Callable[[str], None]) -> Evaluation:
     use_case = use_case_of(name)
-    costs = PolicyCost(Path(settings.policy) if settings.policy else use_case.policy, use_case.source)
+    costs = costs_of(settings, use_case)
     read = _of_file if options.data is not None else _of_archive
     found = read(settings, use_case, costs, options, say)
     return evaluate(

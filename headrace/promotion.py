@@ -69,7 +69,7 @@ def through_gates(
     json_file: Path | None = None,
 ) -> int:
     """Judge a version by these rows, print what the gates say, and promote it unless one failed. The exit status."""
-    costs = PolicyCost(Path(settings.policy) if settings.policy else use_case.policy, use_case.source)
+    costs = costs_of(settings, use_case)
     with Console(stderr=True).status("judging"):
         judged = judge_version(registry, use_case.name, version, frame, costs)
     _print(judged)
@@ -96,6 +96,7 @@ def roll_back(settings: Settings, name: str, *, by: str, why: str, force: bool) 
     """Make the champion before the present one champion again; scorers swap by themselves."""
     use_case = use_case_of(name.removesuffix(f"-{FEEDBACK}"))
     registry = registry_of(settings.home)
+    present = registry.aliases(name).get("champion")
     manifest = registry.manifest(name, registry.before(name))
     ours = use_case.features.definition_hash
     if manifest.definition_hash != ours and not force:
@@ -104,7 +105,7 @@ def roll_back(settings: Settings, name: str, *, by: str, why: str, force: bool) 
             f"{ours}: no scorer would take it; go back to the code of that time, or give --force"
         )
     try:
-        version = registry.rollback(name, by=by, why=why)
+        version = registry.rollback(name, present, by=by, why=why)
     except AliasMoved as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{name} {version} is the champion again")
@@ -115,6 +116,11 @@ def use_case_of(name: str) -> UseCase:
     if name not in USE_CASES:
         raise click.ClickException(f"there is no use case {name!r}; there is {', '.join(USE_CASES)}")
     return USE_CASES[name]
+
+
+def costs_of(settings: Settings, use_case: UseCase) -> PolicyCost:
+    """What outcomes cost by the policy that the settings name."""
+    return PolicyCost(Path(settings.policy) if settings.policy else use_case.policy, use_case.source)
 
 
 def chosen(registry: Registry, name: str) -> str:

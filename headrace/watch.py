@@ -12,14 +12,13 @@ import msgspec
 from rich.console import Console
 
 from headrace.process_metrics import watched
-from headrace.promotion import use_case_of
+from headrace.promotion import costs_of, use_case_of
 from headrace.settings import Settings
 from headrace.waiting import open_log_when_up
 from headrace.watch_tables import print_report
 from scoring.live_models import registry_of
 from scoring.watch_metrics import publish
 from stream.connection import RedisConnection
-from training.policy_cost import PolicyCost
 from training.shadow import Shadows
 from training.watch_loop import watch_forever
 from training.watch_store import WatchStore
@@ -37,7 +36,7 @@ def watch_file(home: Path, name: str) -> Path:
 def open_watcher(settings: Settings, name: str, store: WatchStore) -> Watcher:
     """A watcher over its file, as the settings have it."""
     use_case, registry = use_case_of(name), registry_of(settings.home)
-    costs = PolicyCost(Path(settings.policy) if settings.policy else use_case.policy, use_case.source)
+    costs = costs_of(settings, use_case)
     spans = Spans(settings.promotion_watch * 1000, settings.label_delay * 1000)
     shadows = Shadows(use_case, registry, costs)
     return Watcher(use_case, store, registry, shadows, spans, acts=settings.rollback)

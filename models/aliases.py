@@ -61,14 +61,21 @@ class AliasLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._read: tuple[tuple[int, int, int], list[AliasChange]] | None = None
 
     def changes(self) -> list[AliasChange]:
-        """Every change so far, oldest first."""
+        """Every change so far, oldest first. Asked again, it reads the file only where that has changed."""
         try:
-            content = self._path.read_bytes()
+            with self._path.open("rb") as file:
+                now = os.fstat(file.fileno())
+                state = (now.st_ino, now.st_size, now.st_mtime_ns)
+                known = self._read
+                if known is None or known[0] != state:
+                    # What is appended meanwhile makes another state, and is read the next time.
+                    known = self._read = (state, list(_lines(file.read(now.st_size))))
         except FileNotFoundError:
             return []
-        return list(_lines(content))
+        return known[1].copy()
 
     def current(self, name: str) -> dict[Alias, str]:
         """The version that each alias of the model means now; aliases that mean nothing are absent."""
@@ -78,16 +85,22 @@ class AliasLog:
         """Append a change. When the champion changes, what a rollback would return to becomes `previous` with it.
 
         Where an `expected` version is given, the alias must still mean it (None: nothing), under the same lock: of two
-        who saw one champion and want to replace it, one does. Raises `AliasMoved` for the other.
+        who saw one champion and want to replace it, one does. Raises `AliasMoved` for the other; and for a canary that
+        became the champion meanwhile.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a+b") as file, _locked(file):
             file.seek(0)
             content = file.read()
             known = list(_lines(content))
-            meant = _current(known, change.name).get(change.alias)
+            present = _current(known, change.name)
+            meant = present.get(change.alias)
             if expected and meant != expected[0]:
                 raise _moved(change, expected[0], meant, known)
+            if change.alias == "canary" and change.version is not None and change.version == present.get("champion"):
+                raise AliasMoved(
+                    f"version {change.version} is the champion of {change.name!r} now, and no canary beside it"
+                )
             changes = [change]
             if change.alias == "champion" and meant is not None and meant != change.version:
                 before = next(iter(champions([*known, change], change.name)[-2::-1]), None)
@@ -96,7 +109,6 @@ class AliasLog:
                     AliasChange(at=change.at, alias="previous", name=change.name, version=before, by=change.by, why=why)
                 )
             if change.alias == "champion":
-                present = _current(known, change.name)
                 changes += [
                     AliasChange(at=change.at, alias=alias, name=change.name, version=None, by=change.by, why=PROMOTED)
                     for alias in NO_LONGER_BESIDE

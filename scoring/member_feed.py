@@ -10,7 +10,7 @@ import timeit
 import numpy as np
 
 from models.onnx import OnnxModel
-from models.registry import ModelNotFound, Registry
+from models.registry import Registry
 from models.shap import ShapModel
 from models.watch import WatchedModel
 
@@ -57,8 +57,8 @@ class MemberFeed:
             return
         try:
             self._take(version)
-        except (ModelNotFound, OSError, ValueError) as error:
-            self.problem = str(error)
+        except Exception as error:  # whatever a file makes a library raise, the present model goes on
+            self.problem = str(error) or type(error).__name__
 
     def drop(self) -> None:
         """Have none."""
@@ -79,9 +79,9 @@ class MemberFeed:
             self._refused, self._refused_until_s = version, time.monotonic() + REFUSED_S
             self.problem = f"model {self.name} {version} {why}; the one before it stays; train it again"
             return
-        self.problem = None
+        read = self._readable(version) if self.reasons else None
         self.model = loaded if self.limit_ms is None else WatchedModel(loaded, self.limit_ms)
-        self.read = self._readable(version) if self.reasons else None
+        self.read, self.problem = read, None
 
     def _unfit(self, model: OnnxModel) -> str | None:
         """Why a model that could be loaded is not taken all the same."""
@@ -96,6 +96,6 @@ class MemberFeed:
     def _readable(self, version: str) -> ShapModel | None:
         try:
             return self.registry.read(self.name, version)
-        except (ModelNotFound, OSError, ValueError) as error:
+        except Exception as error:  # a form that it does not know may raise anything
             _log.warning("reasons are found the slow way: %s", error)
             return None

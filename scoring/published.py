@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 from typing import TypeVar
 
@@ -25,14 +25,14 @@ class Published:
         self._connection = RedisConnection(redis_url, SCRAPE_TIMEOUT_MS, SCRAPE_TIMEOUT_MS)
         self._lock = Lock()
 
-    def read(self, key: str, kind: type[T]) -> T | None:
-        """The report that is kept there. Never raises: None where there is none, or Redis does not answer."""
+    def read(self, keys: Sequence[str], kind: type[T]) -> list[T | None]:
+        """The reports that are kept there. Never raises: None where there is none, or Redis does not answer."""
         try:
             with self._lock:
-                content = self._connection.one("GET", key)
-            return None if content is None else msgspec.json.decode(content, type=kind)
-        except (RedisUnavailable, RedisError, msgspec.DecodeError, UnicodeDecodeError):
-            return None
+                contents = self._connection.one("MGET", *keys)
+        except (RedisUnavailable, RedisError):
+            return [None] * len(keys)
+        return [_decoded(content, kind) for content in contents]
 
     def close(self) -> None:
         """Close the connection."""
@@ -57,8 +57,16 @@ class ReportFeed(ABC):
 
     def newest(self, key_of: Callable[[str], str], kind: type[T]) -> dict[str, T | None]:
         """The report of each subject; None where there is none."""
-        return {name: self._published.read(key_of(name), kind) for name in self._names}
+        found = self._published.read([key_of(name) for name in self._names], kind)
+        return dict(zip(self._names, found, strict=True))
 
     def there(self, key_of: Callable[[str], str], kind: type[T]) -> dict[str, T]:
         """The reports that there are."""
         return {name: found for name, found in self.newest(key_of, kind).items() if found is not None}
+
+
+def _decoded(content: bytes | None, kind: type[T]) -> T | None:
+    try:
+        return None if content is None else msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -36,7 +36,7 @@ def draw(space: Space, rng: np.random.Generator) -> dict[str, Parameter]:
     """One value for each parameter, drawn in the order of the space.
 
     >>> draw({"C": Between(0.1, 10.0, log=True), "penalty": ("l1", "l2")}, np.random.default_rng(0))
-    {'C': 1.88, 'penalty': 'l1'}
+    {'C': 1.88, 'penalty': 'l2'}
     """
     return {
         name: of.draw(rng) if isinstance(of, Between) else of[int(rng.integers(len(of)))] for name, of in space.items()

@@ -21,14 +21,18 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.cli import main
+from headrace.drift import look
 from headrace.every import NotYet, repeat
 from scoring.quality_report import EvaluationHeadline, evaluation_key
 from scoring.schedule_metrics import ScheduleFeed
 from scoring.schedule_report import ScheduleReport, schedule_key
+from scoring.use_case import FRAUD
 from stream.connection import RedisConnection
 from tests.headrace.test_evaluate import decided, labelled
+from tests.scoring.conftest import MANIFEST
 from tests.training.contest import frame
 from tests.training.test_evaluation import archived, truth
+from training.matured import Fates, Matured
 
 LIMIT_S = 60.0
 
@@ -95,6 +99,20 @@ def test_nothing_to_do_yet_is_no_failure_and_waits_for_the_next_round(redis_db: 
     assert told["headrace_schedule_failures"] == ({"schedule": "feedback"}, 0.0)
     assert told["headrace_schedule_interval_seconds"][1] == 3600.0
     assert 0.0 <= told["headrace_schedule_age_seconds"][1] < LIMIT_S
+
+
+def test_a_champion_that_nothing_can_be_compared_with_is_a_failure_since_no_waiting_helps(redis_db: str) -> None:
+    stop = Event()
+    nothing = Matured([], [], Fates(0, 0, 0, 0, 0, 0))
+
+    def work(go_on: Callable[[object], None]) -> str:
+        stop.set()
+        return str(look(MANIFEST, FRAUD.features, nothing, timedelta(days=7)))
+
+    repeat("drift", work, 3600.0, stop, redis_db)
+    with RedisConnection(redis_db) as connection:
+        last = report_of(connection, "drift")
+    assert (last.failures, "without a profile" in last.said) == (1, True)
 
 
 def test_a_round_ends_where_it_next_says_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:

@@ -72,3 +72,24 @@ def test_who_ends_another_canary_than_is_there_is_told(log: AliasLog) -> None:
     log.move(moved(13, "canary", "b", 5))
     with pytest.raises(AliasMoved, match="the canary of 'fraud' is b"):
         log.move(moved(14, "canary", None), "c")
+
+
+def test_a_version_that_became_champion_meanwhile_cannot_be_its_own_canary(log: AliasLog) -> None:
+    log.move(moved(13, "champion", "b"))
+    with pytest.raises(AliasMoved, match="version b is the champion of 'fraud' now"):
+        log.move(moved(14, "canary", "b", 5), None)
+    assert log.current("fraud") == {"champion": "b", "previous": "a"}
+
+
+def test_a_log_that_another_process_appends_to_is_read_anew_and_otherwise_not(
+    log: AliasLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = AliasLog(tmp_path / "aliases.jsonl")
+    assert log.changes() == other.changes()
+    other.move(moved(13, "canary", "b", 5))
+    assert log.changes() == other.changes()
+    assert len(log.changes()) == 2
+    monkeypatch.setattr("models.aliases._lines", None)
+    found = log.changes()
+    found.clear()
+    assert len(log.changes()) == 2, "what a caller does with its list is its own affair"

@@ -119,6 +119,32 @@ def test_while_a_canary_is_unfit_the_champion_answers_for_all(
     assert {version_for(feed, card) for card in CARDS[:500]} == {"a", "b"}
 
 
+@pytest.mark.parametrize("place", ["models.onnx.OnnxModel.score_one", "models.shap.ShapModel.__init__"])
+def test_a_canary_that_makes_a_library_raise_anything_leaves_the_feed_alive(
+    feed: ModelFeed, registry: Registry, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    feed.refresh()
+    registry.alias("fraud", "canary", "b", share=25)
+
+    def odd(*_: object) -> None:
+        raise KeyError("nodes_values")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, odd)
+        feed.refresh()
+    if "score_one" in place:
+        assert "nodes_values" in feed.problems["canary"]
+        assert {version_for(feed, card) for card in CARDS[:200]} == {"a"}
+    else:
+        canary = feed.current.canary
+        assert canary is not None
+        assert canary.batch is not None
+        assert (canary.batch.version, canary.read) == ("b", None), "its reasons are found the slow way"
+    feed.refresh()
+    assert feed.current.read is not None
+    assert feed.current.read.manifest.version == "a"
+
+
 def test_a_share_that_is_no_step_is_refused_with_those_that_are(registry: Registry) -> None:
     with pytest.raises(ValueError, match="has the share 10%; allowed are 1, 5, 25"):
         registry.alias("fraud", "canary", "b", share=10)
