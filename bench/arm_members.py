@@ -130,14 +130,7 @@ def online_day(rows: LateRows, part: slice, learner: OnlineLearner, labels: Onli
 
 def some(frame: TrainingFrame, places: NDArray[np.intp], now_us: int) -> TrainingFrame:
     """The rows at these places, as they are known now."""
-    return replace(
-        frame,
-        X=frame.X[places],
-        y=frame.y[places],
-        event_time_us=frame.event_time_us[places],
-        card=frame.card[places],
-        label_cutoff_us=now_us,
-    )
+    return replace(frame.where(places), label_cutoff_us=now_us)
 
 
 def _model(trained: Trained) -> OnnxModel:

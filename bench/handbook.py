@@ -71,7 +71,7 @@ def measure_file(place: Path, first: Fold = CHAPTER_3, folds: tuple[Fold, ...] =
         week = chosen._replace(matured=False)
         _say(f"judged week: {week.name}")
         figures |= _against("ours, 7 training days", judge(ours, first, week, members), None, week.name)
-    return figures | _prequential_figures(ours, book, folds, {first: result}, chosen, members)
+    return figures | _prequential_figures(ours, book, folds, {first: result}, {first: found}, chosen, members)
 
 
 def _choice_figures(chosen: Candidate, tried: list[Tried]) -> Figures:
@@ -97,9 +97,18 @@ def _against(name: str, result: Quality, published: Quality | None, note: str) -
 
 
 def _prequential_figures(
-    ours: Rows, book: Rows, folds: tuple[Fold, ...], known: dict[Fold, Quality], chosen: Candidate, members: Members
+    ours: Rows,
+    book: Rows,
+    folds: tuple[Fold, ...],
+    known: dict[Fold, Quality],
+    found: dict[Fold, dict[str, Quality]],
+    chosen: Candidate,
+    members: Members,
 ) -> Figures:
-    """Each fold that the file has, with what was chosen before the first of them; the means where it has all."""
+    """Each fold that the file has, with what was chosen before the first of them; the means where it has all.
+
+    `known` and `found` are what ours and the baselines have reached already: a fold is judged once.
+    """
     figures: Figures = {}
     results: list[Quality] = []
     baselines: dict[str, list[Quality]] = {"logistic regression": [], "random forest": []}
@@ -114,7 +123,7 @@ def _prequential_figures(
         figures |= _against(name, result, None, "ours")
         for model, several in baselines.items():
             if len(folds) > 1 and not missing_days(ours, folds[-1]):
-                several.append(baseline(book, fold, model))
+                several.append(found.get(fold, {}).get(model) or baseline(book, fold, model))
     if len(results) < len(folds):
         why = f"{len(results)} of {len(folds)} folds are in the file"
         return figures | {"mean of folds": not_measured("", "higher", why)}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.handbook_further import FURTHER
-from bench.handbook_protocol import Fold, Places, day_number, judged_rows, training_rows
+from bench.handbook_protocol import DELAY_DAYS, Fold, Places, day_number, judged_rows, training_rows
 from bench.handbook_rows import Rows
 from features.fraud import FRAUD
 from models.contract import Matrix, Vector
@@ -42,7 +42,7 @@ ONLINE_FROM = date(2018, 6, 6)
 """Four weeks before the first judged week: from then on the online member sees and learns."""
 ONLINE_SHARE = 0.1
 """Of the cards: each event costs River some tenths of a millisecond."""
-DELAY_US = 7 * DAY_US
+DELAY_US = DELAY_DAYS * DAY_US
 
 
 class Members:

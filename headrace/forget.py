@@ -42,10 +42,10 @@ from stream.chain_check import Erasure
 from stream.connection import RedisConnection, RedisError
 from stream.mention import Mention
 from stream.redis_erasure import rewrite_file, sweep
+from training.learner_store import FILE as LEARNER_FILE
 
 MARK_KEY_FILE = "erasure.key"
 NOTE_PREFIX = "forgetting-"
-LEARNER_FILE = "learner.sqlite"
 SEARCHES = 4
 ROUNDS = 4
 SETTLE_S = 1.0

@@ -17,13 +17,11 @@ from headrace.settings import Settings
 from models.snapshot import InvalidWeights, OnlineWeights
 from stream.records import from_micros
 from training import learner_acts
-from training.learner_guard import GuardState
+from training.learner_guard import GuardState, stored_state
 from training.learner_kept import Act, Kept, Snapshot
 from training.learner_report import Counters, Freeze
-from training.learner_store import LearnerStore
+from training.learner_store import FILE, LearnerStore
 from training.paired_losses import Comparison, PairedLosses
-
-FILE = "learner.sqlite"
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +103,7 @@ def restore_learner(settings: Settings, version: str, by: str, why: str) -> None
     """Go back."""
     with _opened(settings) as store:
         became = learner_acts.restore(store, version, _named(by), why, datetime.now(UTC))
-        frozen = _state(store.kept).frozen
+        frozen = stored_state(store.kept).frozen
     held = f"; it still stands still ({', '.join(freeze.why for freeze in frozen)})" if frozen else ""
     click.echo(f"the weights of {version} are version {became} now{held}")
 
@@ -133,7 +131,7 @@ def _shown(store: LearnerStore) -> Shown:
         weights = OnlineWeights.from_json(stored)
     except InvalidWeights as error:
         raise click.ClickException(f"{error}; the learner begins anew when it starts") from None
-    state = _state(store.kept)
+    state = stored_state(store.kept)
     return Shown(
         version=weights.version,
         ready=weights.ready,
@@ -143,11 +141,6 @@ def _shown(store: LearnerStore) -> Shown:
         snapshots=len(store.kept.snapshots()),
         acts=list(store.kept.acts()),
     )
-
-
-def _state(kept: Kept) -> GuardState:
-    stored = kept.part("state")
-    return GuardState() if stored is None else msgspec.json.decode(stored, type=GuardState)
 
 
 def _twin(kept: Kept, state: GuardState) -> Comparison | None:

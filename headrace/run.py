@@ -81,12 +81,12 @@ def run_learner(settings: Settings, stop: Event) -> None:
     from models.online import OnlineLearner
     from training.learner import DelayedLearner
     from training.learner_loop import learn_forever
-    from training.learner_store import LearnerStore
+    from training.learner_store import FILE, LearnerStore
     from training.publisher import RedisPublisher
 
     settings.home.mkdir(parents=True, exist_ok=True)
     beginning = OnlineLearner(FRAUD.features.names, definition_hash=FRAUD.features.definition_hash)
-    store = LearnerStore(settings.home / "learner.sqlite")
+    store = LearnerStore(settings.home / FILE)
     learner = DelayedLearner(store, beginning, use_case=FRAUD.name)
     publish = RedisPublisher(RedisConnection(settings.redis), FRAUD.name)
     log = open_log_when_up(settings, stop)

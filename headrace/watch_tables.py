@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from headrace.model_tables import number
+from scoring.watch_metrics import SIDE_FIGURES
 from scoring.watch_report import Comparison, Watched, WatchReport
 
-FIGURES = ("alert_rate", "expected_cost", "precision", "recall", "average_precision", "cost")
 GROUP_FIGURES = ("events", "entities", "alert_rate", "unanswered_rate", "p99_ms", "alerts_labelled", "precision")
 
 
@@ -44,7 +44,7 @@ def compared_table(one: Comparison) -> Table:
     )
     for heading in ("", one.version, f"champion {one.champion}"):
         table.add_column(heading)
-    for name in FIGURES:
+    for name in SIDE_FIGURES:
         table.add_row(name.replace("_", " "), number(getattr(one.its, name)), number(getattr(one.champions, name)))
     for name, value in one.its.quantiles.items():
         table.add_row(f"score {name}", number(value), number(one.champions.quantiles[name]))

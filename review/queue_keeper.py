@@ -10,6 +10,7 @@ from threading import Event
 from typing import NamedTuple
 
 from review.case_store import CaseStore, Taken
+from stream import kept_reading
 from stream.log import Consumer, Entry, Log, LogFull, LogUnavailable, Message, Partition
 from stream.records import DeadLetter, Decision, InvalidRecord, decode, encode
 
@@ -100,29 +101,8 @@ def forward_labels(store: CaseStore, log: Log, limit: int = FORWARD_LIMIT) -> in
 
 
 def catch_up(store: CaseStore, log: Log, stop: Event, limit: int) -> None:
-    """Read what the group has committed but the store does not have (it was restored, moved or is new).
-
-    Offsets beyond the end mean that the log was emptied: the store goes on from its oldest entry.
-    """
-    goals = {part: log.committed(GROUP, part) for part in _partitions(log)}
-    for part in goals:
-        if store.offset(log.name, part) > log.end(part):
-            store.rewind(log.name, part)
-    while not stop.is_set():
-        missed = {part: _missed(store, log, part, goal, limit) for part, goal in goals.items()}
-        missed = {part: entries for part, entries in missed.items() if entries}
-        if not missed:
-            return
-        _take_in(store, log, missed)
-
-
-def _partitions(log: Log) -> list[Partition]:
-    return [Partition(TOPIC, number) for number in range(log.partitions(TOPIC))]
-
-
-def _missed(store: CaseStore, log: Log, partition: Partition, goal: int, limit: int) -> list[Entry]:
-    start = store.offset(log.name, partition)
-    return [entry for entry in log.read(partition, start, limit) if entry.offset < goal] if start < goal else []
+    """Read what the group has committed but the store does not have (it was restored, moved or is new)."""
+    kept_reading.catch_up(store, log, GROUP, [TOPIC], stop, limit, lambda polled: _take_in(store, log, polled))
 
 
 def _take_in(store: CaseStore, log: Log, polled: Mapping[Partition, Sequence[Entry]]) -> Taken:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from typing import Protocol
 
 from stream.log import Consumer, Entry, Log, Partition
 
 
-class Keeper(Protocol):
-    """Keeps what entries cause and the offsets after them in one place, in one transaction."""
+class Offsets(Protocol):
+    """Knows how far of each partition it has taken in."""
 
     def offset(self, log_name: str, partition: Partition) -> int:
         """Where to go on in this partition; 0 if nothing of it was taken in."""
 
+
+class Rewindable(Offsets, Protocol):
+    """May begin again: what comes twice changes nothing."""
+
     def rewind(self, log_name: str, partition: Partition) -> None:
         """Go on from the oldest entry of a partition."""
+
+
+class Keeper(Rewindable, Protocol):
+    """Keeps what entries cause and the offsets after them in one place, in one transaction."""
 
     def take_in(self, polled: Mapping[Partition, Sequence[Entry]], log_name: str) -> None:
         """Take in what lies at or after each partition's own offset; what comes again changes nothing."""
@@ -38,24 +46,35 @@ def read_once(keeper: Keeper, log: Log, consumer: Consumer, poll_limit: int, pol
     return sum(map(len, polled.values()))
 
 
-def catch_up(keeper: Keeper, log: Log, group: str, topics: Sequence[str], stop: Event, limit: int) -> None:
+def catch_up(
+    keeper: Rewindable,
+    log: Log,
+    group: str,
+    topics: Sequence[str],
+    stop: Event,
+    limit: int,
+    take_in: Callable[[dict[Partition, list[Entry]]], object],
+) -> None:
     """Read what the group has committed but the keeper does not have (its file was restored, moved or is new).
 
-    Offsets beyond the end mean that the log was emptied: the keeper goes on from its oldest entry.
+    Offsets beyond the end mean that the log was emptied: the keeper goes on from its oldest entry. `take_in` must move
+    the keeper's offsets past what it is given.
     """
     every = [Partition(topic, number) for topic in topics for number in range(log.partitions(topic))]
     goals = {part: log.committed(group, part) for part in every}
     for part in goals:
         if keeper.offset(log.name, part) > log.end(part):
             keeper.rewind(log.name, part)
-    while not stop.is_set():
-        missed = {part: _missed(keeper, log, part, goal, limit) for part, goal in goals.items()}
-        missed = {part: entries for part, entries in missed.items() if entries}
-        if not missed:
-            return
-        keeper.take_in(missed, log.name)
+    while not stop.is_set() and (polled := missed(keeper, log, goals, limit)):
+        take_in(polled)
 
 
-def _missed(keeper: Keeper, log: Log, partition: Partition, goal: int, limit: int) -> list[Entry]:
-    start = keeper.offset(log.name, partition)
-    return [entry for entry in log.read(partition, start, limit) if entry.offset < goal] if start < goal else []
+def missed(keeper: Offsets, log: Log, goals: Mapping[Partition, int], limit: int) -> dict[Partition, list[Entry]]:
+    """What lies between the keeper's offsets and these, up to so many entries of each partition; empty at the end."""
+    starts = {part: keeper.offset(log.name, part) for part in goals}
+    found = {
+        part: [entry for entry in log.read(part, starts[part], limit) if entry.offset < goal]
+        for part, goal in goals.items()
+        if starts[part] < goal
+    }
+    return {part: entries for part, entries in found.items() if entries}

@@ -68,8 +68,8 @@ class TrainingFrame:
             column = self.feature_names[int(np.flatnonzero(np.isinf(self.X).any(axis=0))[0])]
             raise ValueError(f"feature {column!r} is infinite in some rows; give NaN where it is unknown")
 
-    def where(self, wanted: NDArray[np.bool_]) -> TrainingFrame:
-        """The rows that are wanted, shape (n_rows,), and all else as it is."""
+    def where(self, wanted: NDArray[np.bool_] | NDArray[np.intp]) -> TrainingFrame:
+        """The rows that are wanted, shape (n_rows,), or those at these places; all else as it is."""
         return replace(
             self,
             X=self.X[wanted],

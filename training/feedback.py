@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -23,10 +23,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models.contract import Matrix, Vector
+from models.ensemble import FEEDBACK
 from models.manifest import Manifest, Parameter
 from models.onnx_export import export, to_float32
 from stream.records import from_micros
 from training.batch import (
+    BOTH_CLASSES,
     PARITY_ROWS,
     NotEnoughToLearn,
     Trained,
@@ -37,10 +39,9 @@ from training.batch import (
     usual,
     with_nulls,
 )
-from training.families import Estimator, Parameters, logistic_regression
+from training.families import FAMILIES, Estimator, Family, Parameters
 from training.metrics import Labels
 
-MEMBER = "feedback"
 FEWEST = 20
 """Frauds among the verdicts, and of each class in the population: below it a slope is a guess. Good payments may be
 missing among the verdicts, where analysts see little else than fraud: the population has them."""
@@ -49,7 +50,6 @@ BACKGROUND = 3_000
 Fraud Detection Handbook's data that followed, average precision was 0.63 without them, 0.74 with 3,000 and 0.74 with
 20,000; the fewer they are, the more a verdict counts."""
 FOLDS = 5
-BOTH_CLASSES = 2
 
 
 def small_boosted_trees(parameters: Parameters) -> Estimator:
@@ -60,15 +60,8 @@ def small_boosted_trees(parameters: Parameters) -> Estimator:
     return HistGradientBoostingClassifier(early_stopping=False, **parameters)  # type: ignore[no-any-return]
 
 
-class Small(NamedTuple):
-    """How to build an estimator that a few hundred rows can teach."""
-
-    build: Callable[[Parameters], Estimator]
-    defaults: Parameters
-
-
 FEEDBACK_FAMILIES = {
-    "small_boosted_trees": Small(
+    "small_boosted_trees": Family(
         small_boosted_trees,
         {
             "learning_rate": 0.1,
@@ -79,8 +72,9 @@ FEEDBACK_FAMILIES = {
             "random_state": 0,
         },
     ),
-    "logistic_regression": Small(logistic_regression, {"C": 1.0, "max_iter": 1000}),
+    "logistic_regression": FAMILIES["logistic_regression"],
 }
+"""Those that a few hundred rows can teach."""
 
 
 def train_feedback(
@@ -92,6 +86,7 @@ def train_feedback(
     family: str = "small_boosted_trees",
     changes: Mapping[str, Parameter] | None = None,
     background: int = BACKGROUND,
+    beside: NDArray[np.intp] | None = None,
     git_revision: str | None = None,
 ) -> Trained:
     """Fit on what analysts said, and bring it into the form that serves all traffic.
@@ -105,6 +100,8 @@ def train_feedback(
         one that the scores will have. An event may be in both.
     background
         How many rows of the population are fitted beside the verdicts.
+    beside
+        The places of these rows, where the caller chose them (`background_of`).
 
     Raises
     ------
@@ -121,7 +118,7 @@ def train_feedback(
             f"{population.definition_hash}; collect both with the same features"
         )
     _enough(verdicts.y, population.y)
-    taken = np.argsort(population.event_time_us, kind="stable")[_spread(len(population.y), background)]
+    taken = background_of(population, background) if beside is None else beside
     X = to_float32(np.vstack([verdicts.X, population.X[taken]]))
     y = np.concatenate([verdicts.y, population.y[taken]])
     card = np.concatenate([verdicts.card, population.card[taken]])
@@ -154,7 +151,7 @@ def train_feedback(
         max_onnx_difference=difference,
         reference=usual(population, every),
     )
-    profile = profile_of(population, every, every, score, MEMBER)
+    profile = profile_of(population, every, every, score, FEEDBACK)
     return measured(content, manifest, population, every, score, len(y), profile)
 
 
@@ -176,7 +173,13 @@ def _enough(verdicts: Labels, population: Labels) -> None:
         )
 
 
-def _spread(rows: int, most: int) -> NDArray[np.intp]:
+def background_of(population: TrainingFrame, most: int = BACKGROUND) -> NDArray[np.intp]:
+    """The places of at most so many rows, evenly over their time."""
+    places: NDArray[np.intp] = np.argsort(population.event_time_us, kind="stable")[spread(len(population.y), most)]
+    return places
+
+
+def spread(rows: int, most: int) -> NDArray[np.intp]:
     """Places of at most `most` rows, evenly apart."""
     return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.intp)) if most else np.empty(0, np.intp)
 

@@ -1,8 +1,8 @@
 """The gates of a feedback model: lighter than a promotion's, since it is made several times a day and weighs little.
 
 Its ranking is judged by the newest verdicts, which neither it nor the present one has learned, among good payments
-of all traffic; its probabilities by all traffic. What is judged is what serves: it is not fitted again on the rows that
-judged.
+of all traffic that it has not learned; its probabilities by a sample of all traffic, and each gate says how many of its
+rows were fitted. What is judged is what serves: it is not fitted again on the rows that judged.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.onnx import OnnxModel
 from training.batch import TrainingFrame
 from training.bounds import BOUNDS, Bounds
-from training.card_draws import CardDraws, interval
+from training.card_draws import CardDraws, Counts, RankedRows, interval
+from training.feedback import spread
 from training.gates import Verdict, definition, latency, parity
-from training.metrics import average_precision, calibration_error, chance_calibration_error
+from training.metrics import calibration_error, chance_calibration_error
 from training.trial import Trial, latencies_us
 
 LEAST_COVERED = 0.9
@@ -28,12 +30,15 @@ MEAN_RATIO = 1.5
 DRAWS = 300
 BESIDE = 2_000
 """Good payments of all traffic, beside which the verdicts are ranked: those that analysts saw may be few."""
+LEAST_BESIDE = 200
+"""Where fewer good payments were not fitted, it is ranked beside fitted ones too."""
 
 
 class Contest(NamedTuple):
     """A new feedback model, the present one (None: none that serves), and the rows that judge them.
 
-    `verdicts` are the newest, empty where there is no present one; `covered` is of the population.
+    `verdicts` are the newest, empty where there is no present one; `covered` is of the population. `fitted`, shape
+    (n_rows,), says on which rows of `population`, in the order of their times, the candidate was fitted.
     """
 
     candidate: OnnxModel
@@ -41,6 +46,7 @@ class Contest(NamedTuple):
     serving_hash: str
     verdicts: TrainingFrame
     population: TrainingFrame
+    fitted: NDArray[np.bool_]
     covered: float
 
 
@@ -75,8 +81,8 @@ def calibration(contest: Contest, bounds: Bounds) -> tuple[bool, str]:
     allowed = min(bounds.calibration_error, bounds.calibration_share * rate)
     return (
         excess <= allowed and rate / MEAN_RATIO <= mean <= rate * MEAN_RATIO,
-        f"its mean score is {mean:.5f} at {rate:.5f} fraud, its probabilities are off by {excess:.5f} more than by "
-        f"chance; allowed are a mean within {MEAN_RATIO:g} times and {allowed:.5f}",
+        f"on {_rows(contest.fitted)} its mean score is {mean:.5f} at {rate:.5f} fraud, its probabilities are off by "
+        f"{excess:.5f} more than by chance; allowed are a mean within {MEAN_RATIO:g} times and {allowed:.5f}",
     )
 
 
@@ -94,28 +100,42 @@ def verdicts(contest: Contest) -> tuple[bool | None, str]:
     if contest.present is None:
         return None, "there is no present model"
     judged = contest.verdicts
-    usual = np.flatnonzero(contest.population.y == 0)[:BESIDE]
+    usual = good_beside(contest)
     X = np.vstack([judged.X, contest.population.X[usual]])
     y = np.concatenate([judged.y, contest.population.y[usual]])
     card = np.concatenate([judged.card, contest.population.card[usual]])
-    scores = [model.score_many(X) for model in (contest.candidate, contest.present)]
-    ours, theirs = (average_precision(y, score) for score in scores)
-    if ours is None or theirs is None:
-        return False, f"of the newest {len(judged.y)} verdicts none is fraud"
     draws = CardDraws(card, DRAWS)
-    drawn = []
-    for counts in draws:
-        picked = np.repeat(np.arange(len(y)), counts[draws.index])
-        pair = [average_precision(y[picked], score[picked]) for score in scores]
-        if pair[0] is not None and pair[1] is not None:
-            drawn.append(pair[0] - pair[1])
+    ranked = [RankedRows(draws.index, model.score_many(X), y) for model in (contest.candidate, contest.present)]
+
+    def both(counts: Counts) -> tuple[float, float] | None:
+        ours, theirs = (one.average_precision(counts) for one in ranked)
+        return None if ours is None or theirs is None else (ours, theirs)
+
+    found = both(np.ones(len(draws.cards), dtype=np.int64))
+    if found is None:
+        return False, f"of the newest {len(judged.y)} verdicts none is fraud"
+    ours, theirs = found
+    drawn = [pair[0] - pair[1] for counts in draws if (pair := both(counts)) is not None]
     gained = interval(ours - theirs, np.array(drawn))
     return (
         gained.high >= 0.0,
-        f"on the newest {len(judged.y)} verdicts, {int(np.count_nonzero(judged.y))} fraud, beside {len(usual):,} good "
-        f"payments its average precision is {ours:.3f} and the present one's {theirs:.3f}: higher by {gained}; the "
-        "high end must not be below 0",
+        f"on the newest {len(judged.y)} verdicts, {int(np.count_nonzero(judged.y))} fraud, beside "
+        f"{_rows(contest.fitted[usual])} of good payments its average precision is {ours:.3f} and the present one's "
+        f"{theirs:.3f}: higher by {gained}; the high end must not be below 0",
     )
+
+
+def good_beside(contest: Contest) -> NDArray[np.intp]:
+    """The places of good payments of the population, evenly over its time: of those that were not fitted, if enough."""
+    good = np.flatnonzero(contest.population.y == 0)
+    unseen = good[~contest.fitted[good]]
+    chosen = unseen if len(unseen) >= LEAST_BESIDE else good
+    places: NDArray[np.intp] = chosen[spread(len(chosen), BESIDE)]
+    return places
+
+
+def _rows(fitted: NDArray[np.bool_]) -> str:
+    return f"{len(fitted):,} rows ({int(fitted.sum()):,} of them fitted)"
 
 
 def _trial(contest: Contest) -> Trial:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.onnx import InvalidArtifact, OnnxModel
 from models.registry import ModelNotFound, Registry
 from stream.records import from_micros, micros
-from training.feedback import train_feedback
+from training.feedback import FEWEST, background_of, train_feedback
 from training.feedback_gates import Contest, judge_feedback
 from training.feedback_rows import FeedbackRows, JudgedRows
 from training.gates import PromotionRefused, Verdict, failed
@@ -67,17 +67,22 @@ def teach(
     judges = held_out(rows.verdicts, cutoff_us)
     taught = rows.verdicts.where(~judges)
     others = rows.population.where(~np.isin(rows.population.event_id, rows.verdicts.event_id[judges]))
+    beside = background_of(others.frame)
     # 1.
     on_stage(f"fit on {len(taught.told_us):,} verdicts and a part of {len(others.told_us):,} mature decisions")
-    trained = train_feedback(taught.frame, others.frame, created_at=created_at, name=name, git_revision=git_revision)
+    trained = train_feedback(
+        taught.frame, others.frame, created_at=created_at, name=name, beside=beside, git_revision=git_revision
+    )
     on_stage(f"judge by {int(judges.sum()):,} verdicts")
+    judging, fitted = judging_rows(others, beside, taught)
     verdicts = judge_feedback(
         Contest(
             candidate=OnnxModel(trained.onnx_bytes, trained.manifest),
             present=present,
             serving_hash=serving_hash,
             verdicts=rows.verdicts.where(judges).frame,
-            population=others.frame,
+            population=others.frame.where(judging),
+            fitted=fitted[judging],
             covered=rows.covered,
         )
     )
@@ -117,6 +122,22 @@ def held_out(verdicts: JudgedRows, cutoff_us: int | None) -> NDArray[np.bool_]:
     if not (told_us[~judges] > cutoff_us).any():
         raise NothingNew(f"all verdicts {since} are needed to judge by; wait for more to learn from")
     return judges
+
+
+def judging_rows(
+    population: JudgedRows, beside: NDArray[np.intp], taught: JudgedRows
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows of the population judge, and which were fitted, both of shape (n_rows,).
+
+    Those at the places `beside` do not judge, unless too few of a class are left without them. Those that analysts saw
+    do, though they taught: without them, where most frauds are among them, it is no sample of all traffic.
+    """
+    is_beside = np.zeros(len(population.told_us), dtype=np.bool_)
+    is_beside[beside] = True
+    left = population.frame.y[~is_beside]
+    frauds = int(np.count_nonzero(left))
+    judging = ~is_beside if min(frauds, len(left) - frauds) >= FEWEST else np.ones_like(is_beside)
+    return judging, is_beside | np.isin(population.event_id, taught.event_id)
 
 
 def _present(registry: Registry, name: str, version: str | None, serving_hash: str) -> OnnxModel | None:

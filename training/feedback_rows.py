@@ -35,9 +35,11 @@ NO_LABELS = (
 
 
 class JudgedRows(NamedTuple):
-    """A frame in the order of its events' times, their ids, and when the newest label of each came (0: none did).
+    """A frame in the order of its events' times, their ids, and when each was told (0: never), of shape (n_rows,).
 
-    `event_id` and `told_us`, in microseconds since 1970, have the shape (n_rows,).
+    Microseconds since 1970: of a row of the population its newest label; of a verdict the first that an analyst gave.
+    Who only confirms or corrects a verdict, a feed days later, does not make it new: a model that has learned it by
+    then would be judged by it.
     """
 
     frame: TrainingFrame
@@ -107,8 +109,8 @@ def feedback_rows(
         count, told = _one(database, f"SELECT count(*), count(*) FILTER ({known}) FROM found WHERE {mature}")
         lately = f"verdict IN ('fraud', 'legit') AND judged_us > {(judged_us or now_us) - window_us}"
         return FeedbackRows(
-            _rows(database, features, lately, VERDICTS_LIMIT, now_us),
-            _rows(database, features, f"{mature} AND {known}", POPULATION_LIMIT, now_us),
+            _rows(database, features, lately, VERDICTS_LIMIT, now_us, "first_judged_us"),
+            _rows(database, features, f"{mature} AND {known}", POPULATION_LIMIT, now_us, "told_us"),
             told / count if count else 0.0,
         )
 
@@ -132,6 +134,7 @@ def _find(
         'CREATE TEMP TABLE told AS SELECT event_id, last(label ORDER BY labelled_at, "offset") AS verdict, '
         "epoch_us(max(labelled_at)) AS told_us, "
         f"epoch_us(max(labelled_at) FILTER (WHERE {is_judged})) AS judged_us, "
+        f"epoch_us(min(labelled_at) FILTER (WHERE {is_judged})) AS first_judged_us, "
         f"epoch_us(max(labelled_at) FILTER (WHERE NOT {is_judged})) AS reported_us "
         f"FROM ({_read(labels) if labels else NO_LABELS}) WHERE epoch_us(labelled_at) <= {as_of_us} GROUP BY event_id"
     )
@@ -149,11 +152,12 @@ def _find(
 
 
 def _rows(
-    database: duckdb.DuckDBPyConnection, features: FeatureSet, wanted: str, limit: int, now_us: int
+    database: duckdb.DuckDBPyConnection, features: FeatureSet, wanted: str, limit: int, now_us: int, told: str
 ) -> JudgedRows:
+    """The rows that are `wanted`; `told` is the column that says when."""
     chosen = f"SELECT * FROM found WHERE {wanted} ORDER BY hash(event_id), event_id LIMIT {limit}"
     asked = database.execute(
-        f"SELECT payload, verdict, told_us FROM ({chosen}) JOIN archived USING (event_id, scored_at)"
+        f"SELECT payload, verdict, {told} FROM ({chosen}) JOIN archived USING (event_id, scored_at)"
     )
     found: dict[str, tuple[Decision, bool, int]] = {}
     while some := asked.fetchmany(FETCHED):

@@ -16,7 +16,7 @@ from stream.log import Partition
 from stream.records import Decision, Label, micros
 from training.intake import Intake
 from training.learner_bounds import GuardBounds
-from training.learner_guard import LearnerGuard, line_version, stored_line
+from training.learner_guard import LearnerGuard, line_version, stored_state
 from training.learner_report import Bounds, Counters, Freeze, LearnerReport, MemberMetrics
 from training.learner_store import LabelledScore, LearnerStore, LoggedDecision
 from training.learner_unseen import Unseen
@@ -100,12 +100,11 @@ class DelayedLearner:
             self._store.save_offsets(log_name, {partition: 0})
         self._offsets[log_name, partition] = 0
 
-    def apply(self, intake: Intake, log_name: str) -> bool:
-        """Decisions first, then labels, so that a label finds its decision; True if the weights are others now.
+    def apply(self, intake: Intake, log_name: str) -> None:
+        """Decisions first, then labels, so that a label finds its decision.
 
         Raises `StateMoved` when another learner uses the file, `sqlite3.OperationalError` when it cannot be written.
         """
-        version = self.version
         try:
             with self._store.transaction():
                 # 1. The records' effects.  2. Bounds.  3. Weights, counters and offsets, in the same transaction: a
@@ -123,7 +122,6 @@ class DelayedLearner:
         self._revision += 1
         self._offsets.update({(log_name, part): offset for part, offset in intake.next_offsets.items()})
         self._tell()
-        return self.version != version
 
     def report(self) -> LearnerReport:
         """The numbers now. Sorts every labelled score, 0.4 s for four members at the bound: ask every few seconds."""
@@ -144,8 +142,7 @@ class DelayedLearner:
 
     def _load(self) -> None:
         self._revision, weights, counters = self._store.state()
-        line = stored_line(self._store.kept)
-        found = self._matching(weights, line)
+        found = self._matching(weights, stored_state(self._store.kept).line)
         self._guard = LearnerGuard(
             self._store.kept,
             OnlineLearner.from_weights(self._beginning if found is None else found),
@@ -153,6 +150,9 @@ class DelayedLearner:
             self._guards,
             is_new=found is None,
         )
+        if found is None and weights is not None:
+            for freeze in self._guard.frozen:
+                _log.warning("the learner begins anew and stays frozen, as %s said: %s", freeze.by, freeze.says)
         self._counters = Counters() if counters is None else msgspec.json.decode(counters, type=Counters)
         self._offsets = self._store.offsets()
         self._unseen = Unseen(self._store)
@@ -180,11 +180,11 @@ class DelayedLearner:
             _log.warning("the learner begins anew, since the file's weights are of another kind: %s", error)
             return None
         begun = msgspec.structs.replace(self._beginning, base_version=line_version(self._beginning.base_version, line))
-        same = all(
-            getattr(weights, field) == getattr(begun, field)
-            for field in ("name", "base_version", "definition_hash", "feature_names", "settings")
-        )
-        return weights if same else None
+        for field in ("name", "base_version", "definition_hash", "feature_names", "settings"):
+            if getattr(weights, field) != getattr(begun, field):
+                _log.warning("the learner begins anew, since the file's weights are of another %s", field)
+                return None
+        return weights
 
     def _keep(self, decisions: Iterable[Decision]) -> list[Label]:
         """Keep the decisions; gives the labels that have been waiting for them, in the order in which those came."""

@@ -13,7 +13,7 @@ from models.online import OnlineLearner
 from models.snapshot import InvalidWeights, OnlineWeights
 from stream.records import micros
 from training.learner_bounds import GuardBounds
-from training.learner_guard import LearnerGuard, base_of, stored_line
+from training.learner_guard import LearnerGuard, base_of, stored_state
 from training.learner_kept import Act
 from training.learner_report import Freeze
 from training.learner_store import LearnerStore
@@ -81,7 +81,7 @@ def _act(store: LearnerStore, act: Act, change: Callable[[LearnerGuard], None]) 
             weights = OnlineWeights.from_json(stored)
         except InvalidWeights as error:
             raise NothingLearned(f"{error}; the learner begins anew when it starts") from None
-        base_version = base_of(weights.base_version, stored_line(store.kept))
+        base_version = base_of(weights.base_version, stored_state(store.kept).line)
         model = OnlineLearner.from_weights(weights)
         guard = LearnerGuard(store.kept, model, base_version, GuardBounds(), is_new=False)
         change(guard)

@@ -52,13 +52,14 @@ class LearnerGuard:
     """
 
     def __init__(self, kept: Kept, model: OnlineLearner, base_version: str, bounds: GuardBounds, is_new: bool) -> None:
-        """`is_new`: the model has just begun, so nothing that is stored is about it."""
+        """`is_new`: the model has just begun, so nothing that is stored is about it, but a person's freeze."""
         self._kept = kept
         self._bounds = bounds
         self._base_version = base_version
         self.model = model
-        stored = None if is_new else kept.part("state")
-        state = GuardState() if stored is None else msgspec.json.decode(stored, type=GuardState)
+        state = stored_state(kept)
+        if is_new:
+            state = GuardState(frozen=[freeze for freeze in state.frozen if freeze.why == "person"])
         self._frozen = {freeze.why: freeze for freeze in state.frozen}
         self._line = state.line
         names = model.to_weights().feature_names
@@ -69,7 +70,7 @@ class LearnerGuard:
         self._twin = OnlineSnapshot(self._part("twin", is_new))
         self._block, self._before = self._part("block", is_new), self._part("block before", is_new)
         self._changed: dict[Part, OnlineWeights] = {}
-        if stored is None:
+        if is_new or kept.part("state") is None:
             self._changed = {"twin": self._twin.weights, "block": self._block, "block before": self._before}
         self._new_snapshots: list[tuple[Snapshot, OnlineWeights]] = []
 
@@ -229,7 +230,7 @@ def base_of(version: str, line: int) -> str:
     return version.removesuffix(f"r{line}") if line else version
 
 
-def stored_line(kept: Kept) -> int:
-    """How often the stored weights went back."""
+def stored_state(kept: Kept) -> GuardState:
+    """What the guard last stored, or the state of one that has stored nothing."""
     stored = kept.part("state")
-    return 0 if stored is None else msgspec.json.decode(stored, type=GuardState).line
+    return GuardState() if stored is None else msgspec.json.decode(stored, type=GuardState)

@@ -103,11 +103,9 @@ class Kept:
         row = self._db.execute("SELECT weights FROM snapshots WHERE version = ?", (version,)).fetchone()
         return None if row is None else OnlineWeights.from_json(zlib.decompress(row[0]))
 
-    def add_act(self, act: Act) -> int:
-        """Append what a person did; gives how many there are now."""
+    def add_act(self, act: Act) -> None:
+        """Append what a person did."""
         self._db.execute("INSERT INTO acts (content) VALUES (?)", (msgspec.json.encode(act),))
-        count: int = self._db.execute("SELECT count(*) FROM acts").fetchone()[0]
-        return count
 
     def acts(self) -> Iterator[Act]:
         """All acts, oldest first."""

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from threading import Event
-from typing import NamedTuple
 
 from stream.connection import RedisError, RedisUnavailable
+from stream.kept_reading import missed
 from stream.log import Consumer, Entry, Log, LogFull, LogUnavailable, Partition
 from stream.records import Decision, Label
 from training.intake import take_in
@@ -29,13 +29,6 @@ LINGER_S = 0.1
 
 _RETRYABLE = (LogUnavailable, LogFull, StateMoved, sqlite3.OperationalError)
 _log = logging.getLogger(__name__)
-
-
-class Cycle(NamedTuple):
-    """What one poll came to."""
-
-    entries: int
-    learned: bool
 
 
 class BoundedSending:
@@ -102,13 +95,13 @@ def learn_forever(
             with closing(log.consumer(GROUP, TOPICS)) as consumer:
                 while not stop.is_set():
                     is_other = learner.look_again()
-                    cycle = learn_once(learner, log, consumer, poll_limit, poll_timeout_ms)
+                    entries = learn_once(learner, log, consumer, poll_limit, poll_timeout_ms)
                     # By the version: also what a catching up or a person's command has changed.
                     weights.offer(learner.version != version)
                     version = learner.version
-                    numbers.offer(cycle.entries > 0 or is_other)
+                    numbers.offer(entries > 0 or is_other)
                     alive.offer(True)  # after the weights: fresh weights are there when it says that they are
-                    if 0 < cycle.entries < poll_limit // 10:
+                    if 0 < entries < poll_limit // 10:
                         stop.wait(linger_s)
         except _RETRYABLE as error:
             # A new consumer, since this one is past entries that were polled but not applied.
@@ -116,24 +109,23 @@ def learn_forever(
             stop.wait(retry_s)
 
 
-def learn_once(learner: DelayedLearner, log: Log, consumer: Consumer, poll_limit: int, poll_timeout_ms: int) -> Cycle:
-    """One poll and all that it causes, in this order: decisions, labels, offsets."""
+def learn_once(learner: DelayedLearner, log: Log, consumer: Consumer, poll_limit: int, poll_timeout_ms: int) -> int:
+    """One poll and all that it causes, in this order: decisions, labels, offsets. How many entries came."""
     polled = consumer.poll(poll_limit, poll_timeout_ms)
     if not polled:
-        return Cycle(0, False)
+        return 0
     labels = {part: entries for part, entries in polled.items() if part.topic == Label.topic}
     decisions = {part: entries for part, entries in polled.items() if part.topic != Label.topic}
-    learned = False
     # 1. Decisions.  2. Labels, with whatever decisions the log had before them: reversed, or with the polled ones only,
     # what the scaler has seen at a label, and whether the label is early, would hang on where a poll happened to end.
     if decisions:
-        learned = _apply(learner, log, decisions)
+        _apply(learner, log, decisions)
     if labels:
-        learned |= _read_all(learner, log, _ends(log, Decision.topic), poll_limit)
-        learned |= _apply(learner, log, labels)
+        _read_all(learner, log, _ends(log, Decision.topic), poll_limit)
+        _apply(learner, log, labels)
     # 3. Tell the log, last: entries that come again because this did not happen lie below the learner's own offsets.
     consumer.commit({part: learner.offset(log.name, part) for part in polled})
-    return Cycle(sum(map(len, polled.values())), learned)
+    return sum(map(len, polled.values()))
 
 
 def catch_up(learner: DelayedLearner, log: Log, stop: Event, limit: int) -> None:
@@ -157,27 +149,16 @@ def _ends(log: Log, topic: str) -> dict[Partition, int]:
 
 def _read_all(
     learner: DelayedLearner, log: Log, goals: Mapping[Partition, int], limit: int, stop: Event | None = None
-) -> bool:
+) -> None:
     """Apply what lies between the learner's offsets and these, some entries of each partition at a time."""
-    learned = False
-    while stop is None or not stop.is_set():
-        missed = {part: _missed(learner, log, part, goal, limit) for part, goal in goals.items()}
-        missed = {part: entries for part, entries in missed.items() if entries}
-        if not missed:
-            break
-        learned |= _apply(learner, log, missed)
-    return learned
+    while (stop is None or not stop.is_set()) and (polled := missed(learner, log, goals, limit)):
+        _apply(learner, log, polled)
 
 
-def _missed(learner: DelayedLearner, log: Log, partition: Partition, goal: int, limit: int) -> list[Entry]:
-    start = learner.offset(log.name, partition)
-    return [entry for entry in log.read(partition, start, limit) if entry.offset < goal] if start < goal else []
-
-
-def _apply(learner: DelayedLearner, log: Log, polled: Mapping[Partition, Sequence[Entry]]) -> bool:
+def _apply(learner: DelayedLearner, log: Log, polled: Mapping[Partition, Sequence[Entry]]) -> None:
     intake = take_in(polled, lambda partition: learner.offset(log.name, partition))
     # 1. Dead letters: repeated, they are the same letters; reversed with 2, a crash between would lose them.
     if intake.refused:
         log.append(intake.refused)
     # 2. Everything else, one transaction.
-    return learner.apply(intake, log.name)
+    learner.apply(intake, log.name)

@@ -56,6 +56,9 @@ CREATE TABLE IF NOT EXISTS state (
 INSERT OR IGNORE INTO state VALUES (1, 0, NULL, NULL);
 """
 
+FILE = "learner.sqlite"
+"""Its name in the home folder."""
+
 Scores = dict[str, float]
 FIRST_US = -(2**63)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
 
 from models.contract import Matrix
 from models.lightgbm_onnx import booster_onnx
@@ -13,10 +15,9 @@ from models.manifest import Parameter
 from training.extras import MissingExtra
 from training.metrics import Labels
 
-ALSO = frozenset(
-    {"is_unbalance", "scale_pos_weight", "extra_trees", "feature_fraction_bynode", "max_bin", "path_smooth"}
-)
-"""Of LightGBM's further parameters, those that may be given; it would only warn of a misspelt one."""
+ALSO = frozenset({"scale_pos_weight", "extra_trees", "feature_fraction_bynode", "max_bin", "path_smooth"})
+"""Of LightGBM's further parameters, those that may be given; it would only warn of a misspelt one. `is_unbalance` is
+not: what it weighs by stays within LightGBM, so that the later rows could not weigh as the fitted ones do."""
 
 
 class LightGbm:
@@ -42,7 +43,10 @@ class LightGbm:
         except ImportError as error:
             raise MissingExtra("LightGBM", "lightgbm") from error
         given = dict(parameters)
-        self._patience, self._weight = given.pop("n_iter_no_change", None), given.get("scale_pos_weight")
+        self._patience = given.pop("n_iter_no_change", None)
+        self._weight, self._class_weight = given.get("scale_pos_weight"), given.get("class_weight")
+        if given.get("is_unbalance"):
+            raise TypeError("'is_unbalance' would weigh the fitted rows alone; give class_weight='balanced'")
         if unknown := set(given) - set(LGBMClassifier().get_params()) - ALSO:
             raise TypeError(f"LGBMClassifier got an unexpected keyword argument {min(unknown)!r}")
         self._classifier = LGBMClassifier(**given, verbosity=-1, n_jobs=1, deterministic=True, force_row_wise=True)
@@ -55,9 +59,8 @@ class LightGbm:
         if self._patience is not None and later:
             stop = early_stopping(int(self._patience), verbose=False)
             watched = {"eval_X": later["X_val"], "eval_y": later["y_val"], "callbacks": [stop]}
-            if self._weight is not None:
-                # The later rows weigh as those that are fitted: otherwise the first tree would look best.
-                watched["eval_sample_weight"] = [np.where(later["y_val"] == 1, self._weight, 1.0)]
+            # The later rows weigh as those that are fitted: otherwise the first tree would look best.
+            watched["eval_sample_weight"] = [self._weights(y)[np.asarray(later["y_val"], dtype=np.intp)]]
         self._classifier.fit(X, y, **watched)
         return self
 
@@ -70,6 +73,12 @@ class LightGbm:
     def onnx_bytes(self) -> bytes:
         """The same classifier in ONNX."""
         return booster_onnx(self._classifier.booster_.dump_model(num_iteration=self._trees))
+
+    def _weights(self, y: Labels) -> NDArray[np.float64]:
+        """What a legit and a fraudulent row weigh where these are fitted."""
+        of_class: NDArray[np.float64] = compute_class_weight(self._class_weight, classes=np.array([0, 1]), y=y)
+        of_class[1] *= 1.0 if self._weight is None else self._weight
+        return of_class
 
     @property
     def _trees(self) -> int:

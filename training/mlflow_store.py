@@ -91,9 +91,12 @@ def fetch(uri: str, model: str, alias: str) -> Fetched:
             raise NotImportable(f"{subject} has no {' and no '.join(missing)}{why}; log {ARTIFACT} and {MANIFEST}")
         parts = []
         for part in (ARTIFACT, MANIFEST):
-            if (sizes[part] or 0) > SIZE_LIMITS[part]:
-                raise NotImportable(f"{subject}: {part} has {sizes[part]:,} bytes, allowed are {SIZE_LIMITS[part]:,}")
-            parts.append(_content(uri, f"{source}/{part}"))
+            # Before, where the store states a size, and after: some state none.
+            _within(subject, part, sizes[part] or 0)
+            with tempfile.TemporaryDirectory(prefix="headrace-mlflow-") as directory:
+                path = _downloaded(uri, f"{source}/{part}", directory)
+                _within(subject, part, path.stat().st_size)
+                parts.append(path.read_bytes())
     except refused as error:
         raise OSError(f"MLflow at {_shown(uri)} has no {alias!r} of {model!r} to give: {error}") from error
     return Fetched(str(version.version), *parts)
@@ -149,11 +152,15 @@ def _sizes(uri: str, source: str) -> dict[str, int | None]:
     return {entry.path.rpartition("/")[2]: entry.file_size for entry in found if not entry.is_dir}
 
 
-def _content(uri: str, source: str) -> bytes:
+def _downloaded(uri: str, source: str, directory: str) -> Path:
     from mlflow.artifacts import download_artifacts
 
-    with tempfile.TemporaryDirectory(prefix="headrace-mlflow-") as directory:
-        return Path(download_artifacts(artifact_uri=source, dst_path=directory, tracking_uri=uri)).read_bytes()
+    return Path(download_artifacts(artifact_uri=source, dst_path=directory, tracking_uri=uri))
+
+
+def _within(subject: str, part: str, size_bytes: int) -> None:
+    if size_bytes > SIZE_LIMITS[part]:
+        raise NotImportable(f"{subject}: {part} has {size_bytes:,} bytes, allowed are {SIZE_LIMITS[part]:,}")
 
 
 def _shown(uri: str) -> str:

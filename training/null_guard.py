@@ -28,7 +28,7 @@ class NullState(msgspec.Struct, kw_only=True):
     """What a guard knows, as it is stored: `spike` is the one that lasts, `past` are those before it.
 
     `means` and `variances`, by feature, are those of the null shares of blocks; `last` is the newest block, which joins
-    them when the next one was in order too.
+    them when the next one was in order too. `before_us` is the newest event time of the block before, whatever it was.
     """
 
     blocks: int = 0
@@ -40,6 +40,7 @@ class NullState(msgspec.Struct, kw_only=True):
     count: int = 0
     from_us: int = 0
     to_us: int = 0
+    before_us: int = 0
     spike: Spike | None = None
     past: list[Spike] = []
 
@@ -51,6 +52,10 @@ class NullGuard:
     is the learner's own past, not a model's profile: a promotion must not move what the learner does. Fewer nulls are
     no spike, and neither is a share that rises over many blocks. A spike is taken to begin with the block before the
     one that showed it. While it lasts, what is usual stands still.
+
+    A decision that came days late may be the first of a block. A block begins no earlier than the one before ended, so
+    that the days between are not taken for broken; unless all of it lies before that end, which was then a time from
+    the future: such a time moves the next block at most.
     """
 
     def __init__(self, names: Sequence[str], bounds: GuardBounds, state: NullState | None = None) -> None:
@@ -99,6 +104,8 @@ class NullGuard:
     def _end_block(self) -> Turn:
         state = self.state
         shares = self._nulls / state.count
+        if state.before_us <= state.to_us:
+            state.from_us = max(state.from_us, state.before_us)
         beyond = np.flatnonzero(shares > self._limits())
         if state.blocks < self._bounds.least_blocks and state.spike is None:
             beyond = beyond[:0]
@@ -116,7 +123,7 @@ class NullGuard:
             state.last, state.last_from_us = shares.tolist(), state.from_us
         if turn != "block":
             state.last = []  # of a block beside a spike nobody knows whether it was in order
-        state.count = 0
+        state.count, state.before_us = 0, state.to_us
         self._nulls[:] = 0
         return turn
 

@@ -14,9 +14,10 @@ from models.ensemble import EnsembleWeights, combine
 from models.ensemble import Opinion as Said
 from models.onnx import InvalidArtifact, OnnxModel
 from models.registry import ModelNotFound, Registry
-from scoring.canary_split import PLACES, entity_hash
+from scoring.canary_split import entity_hash
 from scoring.use_case import UseCase
 from stream.records import Decision, micros
+from training.asked import asked
 from training.policy_cost import PolicyCost
 from training.watch_store import Judgement, Opinion, Served
 
@@ -99,19 +100,19 @@ class Shadows:
 
     def _served(self, decisions: Sequence[Decision]) -> list[Served]:
         name = self._use_case.name
+        changes = self._registry.history(name)  # read after the decisions were: it has whatever stood at their time
         found = []
         judged = self._judge(decisions, [decision.score for decision in decisions])
         for decision, judgement in zip(decisions, judged, strict=True):
-            entity = entity_hash(name, decision.record.key)
-            member = decision.scores.get(MEMBER)
+            key, member = decision.record.key, decision.scores.get(MEMBER)
             found.append(
                 Served(
                     decision.event_id,
                     micros(decision.event_timestamp),
                     micros(decision.scored_at),
-                    entity,
-                    entity % PLACES,
-                    "" if member is None else member.version,
+                    entity_hash(name, key),
+                    asked(changes, name, key, decision.scored_at) if member is None else member.version,
+                    member is not None,
                     decision.outcome != "approve",
                     sum(decision.latency_us.values()),
                     judgement,

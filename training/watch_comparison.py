@@ -53,7 +53,7 @@ def compare(store: WatchStore, version: str, champion: str, mature_until_us: int
     chosen = ", ".join(f"{table}.{column}" for table in ("d", "o") for column in _COLUMNS.split(", "))
     found = store.db.execute(
         f"SELECT d.event_time_us, d.is_fraud, {chosen} FROM opinions o JOIN decisions d USING (arrival)"
-        " WHERE o.version = ? AND d.version = ? ORDER BY d.event_time_us, d.event_id",
+        " WHERE o.version = ? AND d.version = ? AND d.answered ORDER BY d.event_time_us, d.event_id",
         (version, champion),
     ).fetchall()
     if not found:

@@ -47,7 +47,7 @@ def watch_forever(
     look_at_s = time.monotonic()
     while not stop.is_set():
         try:
-            catch_up(watcher, log, GROUP, TOPICS, stop, poll_limit)
+            catch_up(watcher, log, GROUP, TOPICS, stop, poll_limit, lambda polled: watcher.take_in(polled, log.name))
             with closing(log.consumer(GROUP, TOPICS)) as consumer:
                 while not stop.is_set():
                     entries = read_once(watcher, log, consumer, poll_limit, poll_timeout_ms)

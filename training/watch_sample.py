@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from scoring.canary_split import PLACES
 from scoring.watch_report import GroupFigures
 from training.rates import Rate
 from training.watch_store import WatchStore
@@ -16,15 +15,14 @@ MOMENT_US = 10_000_000
 
 
 class Group(NamedTuple):
-    """Whose decisions: those of a version, and those that its model should have answered and did not.
+    """Whose decisions: those for which a version was asked, whether it answered or not.
 
-    `places` says of which entities the latter are; scored from `since_us` on and before `until_us`.
+    Scored from `since_us` on and before `until_us`.
     """
 
     version: str
     since_us: int
     until_us: int
-    places: tuple[int, int] = (0, PLACES)
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,12 +52,13 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 def sample(store: WatchStore, group: Group, mature_until_us: int) -> Sample:
     """The sums of a group. Labels count of events up to `mature_until_us`."""
     mature = "alert AND is_fraud IS NOT NULL AND event_time_us <= :mature"
+    alerts = _rate(store, group, "alert")
     return Sample(
         version=group.version,
-        alerts=_rate(store, group, "alert"),
-        unanswered=_rate(store, group, "version = ''"),
+        alerts=alerts,
+        unanswered=_rate(store, group, "NOT answered"),
         precise=_rate(store, group, "is_fraud", mature, mature=mature_until_us),
-        p99_us=_p99_us(store, group),
+        p99_us=_p99_us(store, group, alerts.events),
     )
 
 
@@ -76,24 +75,16 @@ def _rate(
         " coalesce(sum(hits * events), 0), coalesce(sum(events * events), 0) FROM"
         f" (SELECT sum({hit}) AS hits, count(*) AS events FROM decisions WHERE {_CHOSEN} AND {only}"
         f" GROUP BY {cluster})",
-        _named(group) | numbers,
+        group._asdict() | numbers,
     ).fetchone()
     return Rate(**dict(zip(Rate.__struct_fields__, row, strict=True)))
 
 
-def _p99_us(store: WatchStore, group: Group) -> float | None:
-    events = int(store.db.execute(f"SELECT count(*) FROM decisions WHERE {_CHOSEN}", _named(group)).fetchone()[0])
+def _p99_us(store: WatchStore, group: Group, events: int) -> float | None:
     if not events:
         return None
     chosen = f"SELECT latency_us FROM decisions WHERE {_CHOSEN} ORDER BY latency_us LIMIT 1 OFFSET :at"
-    return float(store.db.execute(chosen, _named(group) | {"at": min(events - 1, events * 99 // 100)}).fetchone()[0])
+    return float(store.db.execute(chosen, group._asdict() | {"at": min(events - 1, events * 99 // 100)}).fetchone()[0])
 
 
-_CHOSEN = (
-    "version IN (:version, '') AND scored_at_us >= :since AND scored_at_us < :until AND place >= :low AND place < :high"
-)
-
-
-def _named(group: Group) -> dict[str, float | str]:
-    low, high = group.places
-    return {"version": group.version, "since": group.since_us, "until": group.until_us, "low": low, "high": high}
+_CHOSEN = "version = :version AND scored_at_us >= :since_us AND scored_at_us < :until_us"

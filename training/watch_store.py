@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stream.log import Partition
-from stream.sqlite_file import transaction
+from stream.sqlite_file import scrub, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (
     arrival INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, event_time_us INTEGER NOT NULL,
-    scored_at_us INTEGER NOT NULL, entity INTEGER NOT NULL, place INTEGER NOT NULL, version TEXT NOT NULL,
+    scored_at_us INTEGER NOT NULL, entity INTEGER NOT NULL, version TEXT NOT NULL, answered INTEGER NOT NULL,
     alert INTEGER NOT NULL, latency_us INTEGER NOT NULL, score REAL NOT NULL, outcome TEXT NOT NULL,
     expected_cost REAL NOT NULL, cost_fraud REAL NOT NULL, cost_legit REAL NOT NULL,
     is_fraud INTEGER, labelled_at_us INTEGER
@@ -60,14 +60,14 @@ class Judgement(NamedTuple):
 
 
 class Served(NamedTuple):
-    """A decision in numbers. `version` is empty where the batch model gave no number; `place` is the entity's."""
+    """A decision in numbers. `version` is whose batch model was asked, `is_answered` whether that gave a number."""
 
     event_id: str
     event_time_us: int
     scored_at_us: int
     entity: int
-    place: int
     version: str
+    is_answered: bool
     is_alert: bool
     latency_us: int
     judged: Judgement
@@ -104,7 +104,7 @@ class WatchStore:
         *numbers, judged = served
         marks = ", ".join("?" * (len(numbers) + len(judged)))
         columns = (
-            "event_id, event_time_us, scored_at_us, entity, place, version, alert, latency_us,"
+            "event_id, event_time_us, scored_at_us, entity, version, answered, alert, latency_us,"
             " score, outcome, expected_cost, cost_fraud, cost_legit, arrival"
         )
         put = f"INSERT OR IGNORE INTO decisions ({columns})"
@@ -196,9 +196,7 @@ class WatchStore:
                 for table in tables
                 for one in doomed
             )
-        self.db.execute("VACUUM")
-        if self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-            raise sqlite3.OperationalError("the watcher's file is being read; run the same again")
+        scrub(self.db)
         return count
 
     def offsets(self) -> dict[tuple[str, Partition], int]:

@@ -9,7 +9,6 @@ import msgspec
 
 from models.aliases import PROMOTED as BECAME_CHAMPION
 from models.aliases import Alias, AliasChange, canary_of, champions
-from scoring.canary_split import PLACES
 from scoring.watch_report import LastRollback, Watched
 from stream.records import from_micros, micros
 from training.watch_bounds import CANARY, PROMOTED, WatchBounds
@@ -49,10 +48,9 @@ def watch_canary(
     if canary is None or promoted is None or promoted.version is None:
         return None
     since_us = max(micros(canary.since), micros(promoted.at))
-    cut = canary.share * PLACES // 100
     end_us, mature_us = clock.scored_us + 1, clock.event_us - spans.label_delay_us
-    its = Group(canary.version, since_us, end_us, (0, cut))
-    others = sample(store, Group(promoted.version, since_us, end_us, (cut, PLACES)), mature_us)
+    its = Group(canary.version, since_us, end_us)
+    others = sample(store, Group(promoted.version, since_us, end_us), mature_us)
     return _held(store, "canary", its, others, mature_us, bounds)
 
 
@@ -64,23 +62,29 @@ def watch_promoted(
     spans: Spans,
     bounds: WatchBounds = PROMOTED,
 ) -> Watched | None:
-    """A champion that is new against the one before it; None after the time for which it is watched.
+    """A champion that is new against the one before it; None after the time for which it is watched. Only reads.
 
-    What the one before showed is kept, with the labels that mature meanwhile, until its decisions are let go. Events of
-    the time after the promotion are judged, and waited for until their labels are mature.
+    Events of the time after the promotion are judged, and waited for until their labels are mature.
     """
-    promoted, every = _promotion(name, changes), champions(changes, name)
-    if promoted is None or promoted.version is None or promoted.rollback or len(every) < CHAMPIONS_OF_A_PROMOTION:
+    promotion = _watched_promotion(name, changes, clock, spans)
+    if promotion is None:
         return None
-    at_us = micros(promoted.at)
-    end_us, mature_us = at_us + spans.promotion_us, clock.event_us - spans.label_delay_us
-    if not at_us <= clock.scored_us < end_us + spans.label_delay_us:
-        return None
-    before = _before(store, Group(every[-2], at_us - spans.promotion_us, at_us), promoted.version, mature_us)
-    canary = canary_of(changes, name)
-    cut = 0 if canary is None else canary.share * PLACES // 100
-    its = Group(promoted.version, at_us, end_us, (cut, PLACES))
-    return _held(store, "champion", its, before, mature_us, bounds)
+    mature_us = clock.event_us - spans.label_delay_us
+    return _held(store, "champion", promotion.its, _before(store, promotion, mature_us), mature_us, bounds)
+
+
+def keep_before(store: WatchStore, name: str, changes: Sequence[AliasChange], clock: Clock, spans: Spans) -> None:
+    """Keep what the champion before a new one showed, with the labels that mature meanwhile, for when it is gone.
+
+    For the watcher itself, as one transaction: whoever else asks may have other spans.
+    """
+    promotion = _watched_promotion(name, changes, clock, spans)
+    if promotion is None:
+        return
+    with store.transaction():
+        before = msgspec.json.encode(_before(store, promotion, clock.event_us - spans.label_delay_us))
+        if before != store.before(*promotion.key):
+            store.keep_before(*promotion.key, before)
 
 
 def was_rolled_back(name: str, changes: Sequence[AliasChange], version: str) -> bool:
@@ -111,15 +115,35 @@ def rollbacks(name: str, changes: Sequence[AliasChange]) -> list[LastRollback]:
     return found
 
 
-def _before(store: WatchStore, group: Group, version: str, mature_us: int) -> Sample:
-    found = sample(store, group, mature_us)
-    content = store.before(version, group.until_us)
-    kept = None if content is None else msgspec.json.decode(content, type=Sample)
-    if kept is not None and kept.alerts.events > found.alerts.events:
-        return kept  # some of its decisions are gone
-    if kept != found:
-        store.keep_before(version, group.until_us, msgspec.json.encode(found))
-    return found
+class _Promotion(NamedTuple):
+    """A new champion, and the one before it."""
+
+    its: Group
+    before: Group
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What is kept of the one before is kept under the new one and when it became champion."""
+        return self.its.version, self.its.since_us
+
+
+def _watched_promotion(name: str, changes: Sequence[AliasChange], clock: Clock, spans: Spans) -> _Promotion | None:
+    promoted, every = _promotion(name, changes), champions(changes, name)
+    if promoted is None or promoted.version is None or promoted.rollback or len(every) < CHAMPIONS_OF_A_PROMOTION:
+        return None
+    at_us = micros(promoted.at)
+    end_us = at_us + spans.promotion_us
+    if not at_us <= clock.scored_us < end_us + spans.label_delay_us:
+        return None
+    return _Promotion(Group(promoted.version, at_us, end_us), Group(every[-2], at_us - spans.promotion_us, at_us))
+
+
+def _before(store: WatchStore, promotion: _Promotion, mature_us: int) -> Sample:
+    """What is there, or what was kept if that is more: then some of its decisions are gone."""
+    found = sample(store, promotion.before, mature_us)
+    content = store.before(*promotion.key)
+    kept = found if content is None else msgspec.json.decode(content, type=Sample)
+    return kept if kept.alerts.events > found.alerts.events else found
 
 
 def _held(store: WatchStore, alias: str, group: Group, others: Sample, mature_us: int, bounds: WatchBounds) -> Watched:

@@ -18,7 +18,16 @@ from training.metrics import DAY_US
 from training.shadow import Shadows
 from training.watch_comparison import compare
 from training.watch_store import WatchStore
-from training.watched_groups import BY, Clock, Spans, rollbacks, was_rolled_back, watch_canary, watch_promoted
+from training.watched_groups import (
+    BY,
+    Clock,
+    Spans,
+    keep_before,
+    rollbacks,
+    was_rolled_back,
+    watch_canary,
+    watch_promoted,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +121,9 @@ class Watcher:
     def look(self, now: datetime) -> WatchReport:
         """Hold what is watched against its bands, roll back what has left them, and say all of it."""
         self._shadows.refresh()
+        name, newest = self._use_case.name, self._store.newest_us()
+        if newest is not None:
+            keep_before(self._store, name, self._registry.history(name), Clock(*newest), self._spans)
         watched = self.watched()
         for one in watched:
             if one.out:
@@ -119,7 +131,7 @@ class Watcher:
         return self.report(now, watched)
 
     def watched(self) -> list[Watched]:
-        """What is under watch now, with what the bands say."""
+        """What is under watch now, with what the bands say. Changes nothing."""
         newest = self._store.newest_us()
         if newest is None:
             return []
@@ -164,6 +176,8 @@ class Watcher:
             for one in {one.event_id: one for one in reversed(decisions)}.values()
             if not self._store.has(one.event_id)
         ]
+        if not new:
+            return
         found = self._shadows.score(new[::-1])
         for served, opinions in found.decisions:
             self._store.add(served, opinions)
@@ -191,7 +205,7 @@ class Watcher:
             return _log.warning("%s ends, %s is champion again: %s", subject, version, why)
         except AliasMoved as error:
             return _log.info("%s moved meanwhile: %s", subject, error)
-        except (ModelNotFound, OSError) as error:
+        except (ModelNotFound, OSError, ValueError) as error:  # ValueError: a manifest that is none
             return self._say(f"{subject} has left its band and cannot be rolled back: {error}: {why}")
 
     def _say(self, text: str) -> None:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.arm_members import batch_scores, known_frame, online_beginning
+from bench.arm_members import batch_scores, known_frame, online_beginning, some
 from bench.arms import ARMS, Arm, Said, run_arm
 from bench.late_rows import LateRows
 from models.ensemble import FEEDBACK, FRAUD_WEIGHTS
@@ -207,3 +208,13 @@ def _label(rows: LateRows, row: int) -> Label:
     verdict: Verdict = "fraud" if rows.frame.y[row] else "legit"
     known_at = from_micros(int(rows.known_us[row]))
     return Label(event_id=rows.records[row].event_id, label=verdict, labelled_at=known_at, source="feed")
+
+
+def test_some_rows_keep_their_events() -> None:
+    rows = late_rows(same_side(DAYS), BEGINS)
+    places = np.array([5, 3])
+    found = some(replace(rows.frame, records=rows.records), places, FIRST_US)
+    assert found.records is not None
+    assert [one.event_id for one in found.records] == [one.event_id for one in rows.records[places]]
+    assert np.array_equal(found.X, rows.frame.X[places], equal_nan=True)
+    assert found.label_cutoff_us == FIRST_US

@@ -12,7 +12,7 @@ import pytest
 
 from bench import handbook, handbook_choice
 from bench.figures import Figures
-from bench.handbook_baselines import BASELINES, FEATURES
+from bench.handbook_baselines import BASELINES, FEATURES, baseline
 from bench.handbook_choice import FAMILIES_TRIED, SETS, Candidate, choose, known_before, validation_folds
 from bench.handbook_members import CHANGES, Members
 from bench.handbook_protocol import CHAPTER_3, Fold, Quality, day_number
@@ -86,10 +86,13 @@ def test_a_file_with_all_folds_gives_their_mean() -> None:
     results = {one: Quality(0.9, 0.7, 0.3) for one in (fold, fold.later(1))}
     book = replace(rows, X=np.tile(rows.X[:, :1], 15), names=FEATURES)
     candidate = Candidate("fraud", False, ("logistic_regression",))
-    figures = handbook._prequential_figures(rows, book, tuple(results), results, candidate, Members())
+    found = {fold: {"logistic regression": Quality(1.0, 1.0, 1.0)}}
+    figures = handbook._prequential_figures(rows, book, tuple(results), results, found, candidate, Members())
     assert figures["mean of folds, AUC"].value == pytest.approx(0.9)
     assert figures["mean of folds, AUC"].budget == 0.876
-    assert figures["mean of folds, logistic regression, AUC"].value > 0.5
+    other = baseline(book, fold.later(1), "logistic regression")
+    # The first fold's baseline is taken as it was found.
+    assert figures["mean of folds, logistic regression, AUC"].value == pytest.approx((1.0 + other.auc) / 2.0)
 
 
 def test_labels_of_the_delay_and_after_do_not_move_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:

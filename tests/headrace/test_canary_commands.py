@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -10,10 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from headrace.cli import main
+from headrace.watch import watch_file
 from models.registry import Registry
+from scoring.watch_report import WatchReport
 from tests.training.conftest import START
 from tests.training.served import GOOD, HALF, OF_FRAUD
-from tests.training.watching import TWIN, registry_of
+from tests.training.watching import TWIN, decisions, registry_of, send, watcher_of
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +119,27 @@ def test_without_a_watcher_there_is_nothing_to_compare(home: Path) -> None:
     status, text = run(home, "compare", "fraud")
     assert status == 1
     assert "run 'headrace models watch fraud'" in text
+
+
+def test_who_asks_with_other_settings_changes_nothing_that_the_watcher_keeps(home: Path) -> None:
+    registry, at = Registry(home / "models"), START + timedelta(days=5)
+    registry.alias("fraud", "champion", "twin", by="bob", at=at)
+    path = watch_file(home, "fraud")
+    path.parent.mkdir()
+    watcher = watcher_of(registry, path)
+    models = {"half": HALF, "twin": TWIN}
+    send(watcher, decisions(models, lambda card, when: "twin" if when >= at else "half"))
+    (kept,) = watcher.look(datetime.now(UTC)).watched
+
+    def rows() -> list[str]:
+        with closing(sqlite3.connect(path)) as db:
+            return list(db.iterdump())
+
+    before = rows()
+    assert any('INTO "promotions"' in line for line in before)
+    other = {"HEADRACE_PROMOTION_WATCH": "5d", "HEADRACE_LABEL_DELAY": "1d"}
+    asked = CliRunner().invoke(main, ["models", "compare", "fraud", "--json", "--home", str(home)], env=other)
+    assert asked.exit_code == 0, asked.output
+    (told,) = msgspec.json.decode(asked.output, type=WatchReport).watched
+    assert told.others.events > kept.others.events, "it looks further back"
+    assert rows() == before

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -44,6 +44,11 @@ def watching(home: Path, environment: dict[str, str]) -> Child:
     return Child(command, home / "watch.log", environment=environment)
 
 
+def whose(db: sqlite3.Connection) -> list[tuple[str, str, int]]:
+    """Of every event, who was asked and whether that gave a number."""
+    return db.execute("SELECT event_id, version, answered FROM decisions ORDER BY event_id").fetchall()
+
+
 def kept(home: Path) -> int:
     """How many decisions are in the file."""
     try:
@@ -67,7 +72,12 @@ def test_killed_again_and_again_it_tells_what_one_pass_does_and_ends_the_canary(
     registry = registry_of(tmp_path / "models", MODELS, "good", START)
     registry.alias("fraud", "shadow", "twin", by="ann", at=START)
     registry.alias("fraud", "canary", "declines", by="bob", share=25, at=since)
-    served, known = decisions(MODELS, split("good", "declines", 25, since), days=DAYS), labels(DAYS)
+    asked = split("good", "declines", 25, since)
+
+    def version_of(card: str, at: datetime) -> str:
+        return "" if at.microsecond % 50 == 0 else asked(card, at)
+
+    served, known = decisions(MODELS, version_of, days=DAYS), labels(DAYS)
     environment = {
         "HEADRACE_HOME": str(tmp_path),
         "HEADRACE_REDIS": redis_db,
@@ -93,16 +103,23 @@ def test_killed_again_and_again_it_tells_what_one_pass_does_and_ends_the_canary(
             child.stop(20)
     last = registry.history("fraud")[-1]
     assert (last.alias, last.by) == ("canary", "headrace")
-    assert last.why.startswith("alert rate 100.00% of ")
-    asked = CliRunner().invoke(main, ["models", "compare", "fraud", "--json"], env=environment)
-    assert asked.exit_code == 0, asked.output
-    told = msgspec.json.decode(asked.output, type=WatchReport)
+    assert last.why.startswith("alert rate 9")
+    compared = CliRunner().invoke(main, ["models", "compare", "fraud", "--json"], env=environment)
+    assert compared.exit_code == 0, compared.output
+    told = msgspec.json.decode(compared.output, type=WatchReport)
     clean = watcher_of(registry)
     send(clean, served)
     send(clean, known)
     assert told == clean.report(told.made_at, clean.watched())
     assert told.decisions == len(served)
-    assert told.comparisons[0].rows == sum(one.scores["batch"].version == "good" for one in served)
+    batch = [one.scores.get("batch") for one in served]
+    assert told.comparisons[0].rows == sum(one is not None and one.version == "good" for one in batch)
+    with closing(sqlite3.connect(watch_file(tmp_path, "fraud"))) as db:
+        found = whose(db)
+    assert found == whose(clean._store.db)
+    events = {one.event_id: (asked(one.record.card_id, one.scored_at), bool(one.scores)) for one in served}
+    assert {event_id: (version, bool(answered)) for event_id, version, answered in found} == events
+    assert 0 < batch.count(None) < len(served) / 10
     shown = CliRunner().invoke(main, ["models", "compare", "fraud"], env={**environment, "COLUMNS": "160"})
     assert "twin against the champion good" in shown.output
     assert "rolled back" in shown.output

@@ -15,9 +15,12 @@ import pytest
 from models.aliases import AliasMoved
 from models.registry import Registry
 from tests.training.verdicts import MADE_AT, NOW_US, judged, later_rows, population, rows
-from training.feedback_round import HELD_OUT, NothingNew, Taught, held_out, teach
+from training import feedback_round
+from training.feedback import BACKGROUND, background_of
+from training.feedback_gates import Contest, good_beside, judge_feedback
+from training.feedback_round import HELD_OUT, NothingNew, Taught, held_out, judging_rows, teach
 from training.feedback_rows import FeedbackRows
-from training.gates import PromotionRefused
+from training.gates import PromotionRefused, Verdict
 from training.metrics import DAY_US
 
 NAME = "fraud-feedback"
@@ -108,6 +111,53 @@ def test_an_event_that_judges_is_not_in_the_population_that_teaches(registry: Re
     taught = run(registry, found._replace(population=both), days=2)
     judges = int(held_out(found.verdicts, NOW_US).sum())
     assert registry.manifest(NAME, taught.version).metrics["measured_rows"] == len(doubled.y) - judges
+
+
+def test_what_was_fitted_beside_the_verdicts_does_not_judge(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contests: list[Contest] = []
+
+    def noted(contest: Contest) -> list[Verdict]:
+        contests.append(contest)
+        return judge_feedback(contest)
+
+    monkeypatch.setattr(feedback_round, "judge_feedback", noted)
+    found, every = rows(), population(count=8_000)
+    told_us = every.event_time_us + 7 * DAY_US
+    taught = run(registry, found._replace(population=judged(every, told_us, "p")))
+    (contest,) = contests
+    fitted = {row.tobytes() for row in every.X[background_of(every)]}
+    assert len(fitted) == registry.manifest(NAME, taught.version).parameters["background"] == BACKGROUND
+    assert len(contest.population.y) == 8_000 - BACKGROUND
+    assert not fitted & {row.tobytes() for row in contest.population.X}
+    assert "on 5,000 rows (0 of them fitted)" in registry.history(NAME)[0].gates["calibration"]
+    # The good payments beside the verdicts are of all the population's days.
+    beside = contest.population.event_time_us[good_beside(contest)]
+    assert len(beside) == 2_000
+    days = np.bincount((beside - every.event_time_us[0]) // DAY_US, minlength=20)
+    assert days[:20].min() > 50
+
+
+def test_where_the_rows_that_were_not_fitted_are_too_few_all_judge_and_the_gate_says_so(registry: Registry) -> None:
+    run(registry, rows())
+    run(registry, later_rows(), days=2)
+    gates = registry.history(NAME)[-2].gates
+    assert "on 3,000 rows (3,000 of them fitted)" in gates["calibration"]
+    assert "rows (2,000 of them fitted) of good payments" in gates["verdicts"]
+
+
+def test_events_that_analysts_saw_stay_in_the_sample_and_are_not_ranked_beside() -> None:
+    """Where analysts alone find fraud, what they did not see has none."""
+    every = population(count=8_000)
+    seen_rows = every.y != 0
+    seen_rows[::7] = True
+    sample = judged(every, every.event_time_us, "p")
+    beside = background_of(every)
+    judging, fitted = judging_rows(sample, beside, sample.where(seen_rows))
+    assert judging.sum() == 8_000 - len(beside)
+    assert every.y[judging].sum() == every.y.sum() - every.y[beside].sum() > 20
+    assert (fitted[judging] == seen_rows[judging]).all()
 
 
 def test_of_two_processes_at_once_one_wins(registry: Registry) -> None:

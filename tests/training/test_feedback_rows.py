@@ -11,10 +11,11 @@ import pytest
 
 from features.feature_set import FeatureSet
 from scoring.use_case import FRAUD
-from stream.records import Decision, Label, Outcome, Transaction, Verdict
+from stream.records import Decision, Label, Outcome, Transaction, Verdict, micros
 from tests.training.conftest import START
 from tests.training.served import WIDTH, archive_of
 from training.archived_frame import NoDecisions
+from training.feedback_round import NothingNew, held_out
 from training.feedback_rows import FeedbackRows, feedback_rows
 
 DAY = timedelta(days=1)
@@ -175,3 +176,21 @@ def test_analysts_of_today_teach_on_last_years_data(tmp_path: Path) -> None:
     )
     assert verdicts(found) == {"old1": 1, "young": 0}
     assert population(found) == {"old0": 1, "old1": 1}
+
+
+def test_a_verdict_that_the_feed_confirms_later_is_as_old_as_the_analyst_who_gave_it(tmp_path: Path) -> None:
+    """What the present model has learned neither judges the next one nor makes a round worth its while."""
+    cutoff = END - 2 * DAY
+    frauds = [decision(f"fraud{number}", END - 10 * DAY + timedelta(minutes=number)) for number in range(20)]
+    found = read(
+        tmp_path,
+        NOW,
+        *frauds,
+        *(told(one.event_id, "fraud", cutoff - timedelta(minutes=5)) for one in frauds),
+        *(told(one.event_id, "fraud", cutoff + DAY, "feed") for one in frauds),
+        *(told(one.event_id, "fraud", cutoff + DAY, "analyst:bob") for one in frauds[:5]),
+    )
+    assert set(found.verdicts.told_us.tolist()) == {micros(cutoff - timedelta(minutes=5))}
+    assert set(found.population.told_us.tolist()) == {micros(cutoff + DAY)}
+    with pytest.raises(NothingNew, match="of 0 verdicts since"):
+        held_out(found.verdicts, micros(cutoff))

@@ -133,11 +133,10 @@ class Process:
     def _kill_after_transactions(self) -> None:
         apply = self.learner.apply
 
-        def dying(intake: Intake, log_name: str) -> bool:
-            learned = apply(intake, log_name)
+        def dying(intake: Intake, log_name: str) -> None:
+            apply(intake, log_name)
             if self.dies():
                 raise Crash
-            return learned
 
         self.learner.apply = dying  # type: ignore[method-assign]
 

@@ -16,6 +16,7 @@ from models.online import OnlineLearner
 from models.snapshot import OnlineSettings
 from stream.records import Decision, Label, from_micros
 from tests.training.conftest import START
+from training import learner_acts
 from training.intake import Intake
 from training.learner import DelayedLearner
 from training.learner_bounds import GuardBounds
@@ -40,9 +41,11 @@ Make = Callable[..., Decision]
 Row = tuple[list[float | None], bool]
 
 
-def begin(store: LearnerStore, guards: GuardBounds = SMALL) -> DelayedLearner:
+def begin(store: LearnerStore, guards: GuardBounds = SMALL, definition_hash: str = "h") -> DelayedLearner:
     settings = OnlineSettings(min_labels=1, warm_up=10)
-    return DelayedLearner(store, OnlineLearner(NAMES, definition_hash="h", settings=settings), guards=guards)
+    return DelayedLearner(
+        store, OnlineLearner(NAMES, definition_hash=definition_hash, settings=settings), guards=guards
+    )
 
 
 @pytest.fixture
@@ -194,6 +197,64 @@ def test_what_a_frozen_learner_has_is_there_after_a_restart(
     assert again.report() == stream.learner.report()
     assert again.weights() == stream.learner.weights()
     assert caplog.text.count("stands still (drift)") == 1
+
+
+def test_a_learner_that_begins_anew_keeps_a_person_s_freeze_alone_and_says_so(
+    store: LearnerStore, decision: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = Stream(begin(store), decision)
+    stream.give(usual(300))
+    stream.give([(vector, True) for vector, _ in usual(100, seed=2)])
+    learner_acts.freeze(store, "ana", "a wrong feed", START)
+    assert stream.learner.look_again()
+    assert set(whys(stream.learner)) == {"drift", "person"}
+    stream.learner = begin(store, definition_hash="new")
+    assert [(one.why, one.by) for one in stream.learner.report().frozen] == [("person", "ana")]
+    assert "begins anew, since the file's weights are of another definition_hash" in caplog.text
+    assert "begins anew and stays frozen, as ana said: a wrong feed" in caplog.text
+    # What it stored is its own, and after a thaw it learns.
+    assert stream.give(usual(10, seed=3)).counters.learned < 400
+    again = begin(store, definition_hash="new")
+    assert (whys(again), again.version) == (["person"], "1.0")
+    learner_acts.thaw(store, "ana", "repaired", START)
+    assert again.look_again()
+    assert whys(again) == []
+
+
+def blocks_from(guard: NullGuard, minutes: Sequence[int], value: float = 1.0) -> list[str | None]:
+    return [guard.see(minute, np.array([value, 1.0])) for minute in minutes]
+
+
+def guard_of(minutes: Sequence[int]) -> NullGuard:
+    guard = NullGuard(NAMES, SMALL)
+    assert "began" not in blocks_from(guard, minutes)
+    return guard
+
+
+def test_a_straggler_that_opens_a_block_does_not_widen_the_spike() -> None:
+    guard = guard_of(range(10_000, 10_100))
+    assert "began" in blocks_from(guard, [3, *range(10_100, 10_119)], np.nan)
+    assert "ended" in blocks_from(guard, range(10_119, 10_159))
+    assert not guard.is_broken(5_000)
+    assert not guard.is_broken(10_070)
+    assert all(guard.is_broken(minute) for minute in range(10_080, 10_119))
+
+
+def test_nor_does_one_that_opened_the_block_before() -> None:
+    guard = guard_of([*range(10_000, 10_080), 3, *range(10_080, 10_099)])
+    assert "began" in blocks_from(guard, range(10_099, 10_119), np.nan)
+    assert "ended" in blocks_from(guard, range(10_119, 10_159))
+    assert not guard.is_broken(5_000)
+    assert all(guard.is_broken(minute) for minute in range(10_080, 10_119))
+
+
+def test_a_time_from_the_future_does_not_hide_a_later_spike() -> None:
+    guard = guard_of([*range(10_000, 10_079), 99_999, *range(10_080, 10_100)])
+    assert "began" in blocks_from(guard, range(10_100, 10_120), np.nan)
+    assert "ended" in blocks_from(guard, range(10_120, 10_160))
+    assert all(guard.is_broken(minute) for minute in range(10_080, 10_120))
+    assert not guard.is_broken(10_079)
+    assert not guard.is_broken(10_121)
 
 
 def test_the_latest_snapshots_are_kept_with_their_figures(store: LearnerStore, decision: Make) -> None:

@@ -150,3 +150,26 @@ for extra, ask in {
 
 def test_without_an_extra_all_else_works_and_asking_for_it_says_how_to_get_it() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT], check=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("weights", "fraud_weight"),
+    [({"class_weight": "balanced"}, None), ({"scale_pos_weight": 5.0}, 5.0), ({"class_weight": {0: 1.0, 1: 7.0}}, 7.0)],
+)
+def test_later_rows_weigh_as_the_fitted_ones_do_and_not_by_their_own_share_of_fraud(
+    weights: dict[str, Any], fraud_weight: float | None
+) -> None:
+    X, y = rows()
+    half = np.concatenate([np.flatnonzero(y == 1), np.flatnonzero(y == 0)[: int(y.sum())]])
+    estimator, _ = FAMILY.fit((X, y), (X[half], y[half]), {**weights, "n_estimators": 20})
+    assert isinstance(estimator, LightGbm)
+    found = estimator._classifier.best_score_["valid_0"]["binary_logloss"]
+    said = estimator.predict_proba(X[half])[np.arange(len(half)), y[half]]
+    weight = np.where(y[half] == 1, fraud_weight or (y == 0).sum() / (y == 1).sum(), 1.0)
+    assert found == pytest.approx(-np.average(np.log(said), weights=weight), rel=1e-6)
+    assert found != pytest.approx(-np.mean(np.log(said)), rel=1e-3), "the weights make no difference here"
+
+
+def test_a_weight_that_would_reach_the_fitted_rows_alone_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"'is_unbalance' would weigh .*; give class_weight='balanced'"):
+        train(frame(), "lightgbm", created_at=NOON, split=SPLIT, changes={"is_unbalance": True})

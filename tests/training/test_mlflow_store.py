@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from headrace.cli import main
+from models.bundle import SIZE_LIMITS
 from models.registry import Registry
 from tests.training.test_batch import NOON, SPLIT, frame
+from training import mlflow_store
 from training.batch import Trained, train
 from training.mlflow_store import FOLDER, NotImportable, fetch, log_run
 from training.search import Budget, Trial, search
@@ -149,3 +151,17 @@ def test_an_alias_or_store_that_is_not_there_says_so(uri: str, tmp_path: Path) -
     status, text = import_model("ftp://somewhere", tmp_path)
     assert status == 1
     assert "'ftp://somewhere' is no address of MLflow" in text
+
+
+def test_a_file_that_is_larger_than_a_model_is_refused_also_where_the_store_states_no_size(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = made()[0]
+    files = {"model.onnx": trained.onnx_bytes, "manifest.json": trained.manifest.to_json()}
+    champion(uri, "large", run_of(uri, files, tmp_path / "large"))
+    monkeypatch.setitem(SIZE_LIMITS, "manifest.json", 100)
+    with pytest.raises(NotImportable, match=r"manifest\.json has [\d,]+ bytes, allowed are 100"):
+        fetch(uri, "large", "champion")
+    monkeypatch.setattr(mlflow_store, "_sizes", lambda uri, source: dict.fromkeys(files))
+    with pytest.raises(NotImportable, match=r"manifest\.json has [\d,]+ bytes, allowed are 100"):
+        fetch(uri, "large", "champion")

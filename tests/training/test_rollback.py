@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from models.registry import Registry
+from scoring.canary_split import is_in, place_of
 from scoring.watch_report import WatchReport
 from tests.training.conftest import START
 from tests.training.served import GOOD
@@ -49,11 +51,17 @@ def registry(stored: Path) -> Registry:
 
 
 def play(
-    watcher: Watcher, version_of: VersionOf, seed: int = 0, every: int = 400, known: bool = True, **more: object
+    watcher: Watcher,
+    version_of: VersionOf,
+    seed: int = 0,
+    every: int = 400,
+    known: bool = True,
+    days: int = DAYS,
+    **more: object,
 ) -> WatchReport:
     """Decisions by the hundred, each label when it is known, and a look after each; the last one's report."""
-    made = decisions(MODELS, version_of, days=DAYS, seed=seed, **more)  # type: ignore[arg-type]
-    later = labels(DAYS, seed) if known else []
+    made = decisions(MODELS, version_of, days=days, seed=seed, **more)  # type: ignore[arg-type]
+    later = labels(days, seed) if known else []
     given = 0
     for start in range(0, len(made), every):
         part = made[start : start + every]
@@ -141,6 +149,50 @@ def test_a_canary_that_often_has_no_number_is_rolled_back(registry: Registry) ->
     assert "no number for " in registry.history("fraud")[-1].why
 
 
+def test_a_larger_share_inherits_nothing_of_what_the_champion_left_unanswered(registry: Registry) -> None:
+    grows = START + timedelta(days=8)
+    registry.alias("fraud", "canary", "twin", by="bob", share=1, at=SINCE)
+    registry.alias("fraud", "canary", "twin", by="bob", share=25, at=grows)
+    small, large = split("good", "twin", 1, SINCE), split("good", "twin", 25, grows)
+
+    def version_of(card: str, at: datetime) -> str:
+        if at >= grows:
+            return large(card, at)
+        version = small(card, at)
+        return "" if version == "good" and at >= SINCE and fails(at) else version
+
+    report = play(watcher_of(registry), version_of, days=12)
+    assert registry.aliases("fraud").get("canary") == "twin", registry.history("fraud")[-1].why
+    (watched,) = report.watched
+    judged = {one.band: one.out for one in watched.findings}
+    assert judged["unanswered"] is False, "there was enough to judge by"
+    assert watched.its.unanswered_rate == 0.0
+    assert watched.others.unanswered_rate is not None
+    assert watched.others.unanswered_rate > 0.1
+
+
+def test_a_smaller_share_leaves_the_champion_nothing_of_what_the_canary_left_unanswered(registry: Registry) -> None:
+    shrinks = START + timedelta(days=5)
+    registry.alias("fraud", "canary", "twin", by="bob", share=25, at=SINCE)
+    registry.alias("fraud", "canary", "twin", by="bob", share=5, at=shrinks)
+
+    def asked(card: str, at: datetime) -> str:
+        share = 0 if at < SINCE else 25 if at < shrinks else 5
+        return "twin" if is_in(place_of("fraud", card), share) else "good"
+
+    def version_of(card: str, at: datetime) -> str:
+        return "" if at < shrinks and asked(card, at) == "twin" and fails(at) else asked(card, at)
+
+    report = play(watcher_of(registry, acts=False), version_of)
+    (watched,) = report.watched
+    made = [one for one in decisions(MODELS, version_of, days=DAYS) if one.scored_at >= SINCE]
+    whose = [asked(one.record.card_id, one.scored_at) for one in made]
+    assert (watched.its.events, watched.others.events) == (whose.count("twin"), whose.count("good"))
+    assert watched.others.unanswered_rate == 0.0
+    assert watched.its.unanswered_rate == pytest.approx(sum(not one.scores for one in made) / whose.count("twin"))
+    assert [one.band for one in watched.out] == ["unanswered"]
+
+
 def test_a_few_events_say_nothing(registry: Registry) -> None:
     registry.alias("fraud", "canary", "declines", by="bob", share=1, at=SINCE)
     version_of = split("good", "declines", 1, SINCE)
@@ -163,6 +215,11 @@ def test_with_rollback_off_it_is_said_once_and_nothing_moves(
     assert registry.aliases("fraud")["canary"] == "declines"
     assert report.watched[0].out != []
     assert sum("since rollback is off" in one for one in caplog.messages) == 1
+
+
+def fails(at: datetime) -> bool:
+    """Three calls in ten, by chance."""
+    return at.microsecond % 10 < 3
 
 
 def promoted(version: str) -> VersionOf:
@@ -199,6 +256,39 @@ def test_a_champion_as_good_as_the_one_before_stays_and_is_watched_for_its_time_
     # Three days of events, and a day until their labels are mature.
     watched_on = {day for day, is_watched in seen if is_watched}
     assert {3, 4, 5} <= watched_on <= {2, 3, 4, 5, 6}
+
+
+def test_what_an_ended_canary_left_unanswered_does_not_end_a_new_champion(registry: Registry) -> None:
+    at, ended = START + timedelta(days=3), START + timedelta(days=5)
+    registry.alias("fraud", "champion", "twin", by="bob", at=at)
+    registry.alias("fraud", "canary", "inverse", by="bob", share=25, at=at)
+    registry.alias("fraud", "canary", None, by="bob", at=ended)
+
+    def version_of(card: str, when: datetime) -> str:
+        is_canary = at <= when < ended and is_in(place_of("fraud", card), 25)
+        return "" if is_canary and fails(when) else "inverse" if is_canary else promoted("twin")(card, when)
+
+    watcher = watcher_of(registry)
+    send(watcher, [one for one in decisions(MODELS, version_of, days=DAYS) if one.scored_at < at + timedelta(days=3)])
+    (watched,) = watcher.look(NOW).watched
+    assert registry.aliases("fraud")["champion"] == "twin", registry.history("fraud")[-1].why
+    judged = {one.band: one.out for one in watched.findings}
+    assert judged["unanswered"] is False, "there was enough to judge by"
+    assert (watched.alias, watched.its.unanswered_rate) == ("champion", 0.0)
+
+
+def test_where_the_one_before_cannot_be_read_the_champion_stays_and_the_log_says_why(
+    registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry.alias("fraud", "champion", "declines", by="bob", at=START + timedelta(days=3))
+    damaged = Registry(shutil.copytree(registry.directory, tmp_path / "registry"))
+    (damaged.path("fraud", "good") / "manifest.json").write_bytes(b"{}")
+    with caplog.at_level(logging.WARNING):
+        report = play(watcher_of(damaged), promoted("declines"))
+    assert damaged.aliases("fraud")["champion"] == "declines"
+    assert report.rollbacks["champion"] == 0
+    (said,) = [one for one in caplog.messages if "cannot be rolled back" in one]
+    assert "missing required field" in said
 
 
 def test_what_the_champion_before_showed_is_kept_when_its_decisions_are_gone(

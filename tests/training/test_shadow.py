@@ -170,6 +170,8 @@ def test_what_cannot_be_compared_is_counted_with_the_reason(registry: Registry, 
     assert list(report.problems) == ["other"]
     (registry.path("fraud", "good") / "model.onnx").unlink()
     again = watcher_of(registry)
+    send(again, labels()[:5])
+    assert again.report(NOW, []).skipped == {}, "labels are no decisions"
     send(again, served[:5])
     assert again.report(NOW, []).skipped["good"] == {"it cannot be loaded": 5}
 
