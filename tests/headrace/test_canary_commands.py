@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from headrace.cli import main
 from headrace.watch import watch_file
 from models.registry import Registry
 from scoring.watch_report import WatchReport
+from tests.headrace.test_model_commands import run
 from tests.training.conftest import START
 from tests.training.served import GOOD, HALF, OF_FRAUD
 from tests.training.watching import TWIN, decisions, registry_of, send, watcher_of
@@ -32,17 +32,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for manifest in wrong.values():
         registry.register(GOOD, manifest)
     return home
-
-
-@pytest.fixture
-def home(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "home"))
-
-
-def run(home: Path, *words: str) -> tuple[int, str]:
-    result = CliRunner().invoke(main, ["models", *words, "--home", str(home)], env={"USER": "", "COLUMNS": "200"})
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.output
 
 
 def canary(home: Path) -> tuple[str, int] | None:

@@ -36,11 +36,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture
-def home(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "home"))
-
-
 def run(home: Path, *words: str) -> tuple[int, str]:
     result = CliRunner().invoke(main, ["models", *words, "--home", str(home)], env={"USER": "", "COLUMNS": "200"})
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception

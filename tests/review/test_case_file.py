@@ -1,33 +1,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from review.case import Case
 from review.case_store import CaseStore
 from review.schema import MIGRATIONS, NewerFile, migrate
-from stream.log import Partition
-from stream.records import Decision
-
-Make = Callable[..., Decision]
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-PLACE = Partition("decisions", 3)
-
-
-class Crash(RuntimeError):
-    """The process ends here."""
-
-
-def only(store: CaseStore) -> Case:
-    (case,) = store.queue()
-    return case
+from tests.review.cases import Make
 
 
 def test_a_file_of_an_older_version_takes_the_missing_steps_and_keeps_its_cases(path: Path, decision: Make) -> None:

@@ -1,31 +1,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from review.case import Case, Place
 from review.case_store import CaseStore
-from stream.log import Partition
-from stream.records import Decision
-
-Make = Callable[..., Decision]
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-PLACE = Partition("decisions", 3)
-
-
-class Crash(RuntimeError):
-    """The process ends here."""
-
-
-def only(store: CaseStore) -> Case:
-    (case,) = store.queue()
-    return case
+from tests.review.cases import NOON, Make
 
 
 def test_the_queue_has_the_greatest_expected_loss_first_and_the_oldest_among_equals(

@@ -1,31 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from review.case import Case
 from review.case_store import CaseStore, Taken
-from stream.log import Partition
-from stream.records import Decision
-
-Make = Callable[..., Decision]
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-PLACE = Partition("decisions", 3)
-
-
-class Crash(RuntimeError):
-    """The process ends here."""
-
-
-def only(store: CaseStore) -> Case:
-    (case,) = store.queue()
-    return case
-
+from tests.review.cases import NOON, PLACE, Crash, Make, only
 
 # From decisions to cases
 
