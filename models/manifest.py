@@ -70,8 +70,14 @@ class Interval(msgspec.Struct, frozen=True):
     high: float
 
     def __str__(self) -> str:
-        """The figure and its interval, to four digits."""
-        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+        """The figure and its interval, to four digits.
+
+        >>> str(Interval(1.388e-17, -0.25, 0.5))
+        '0 (-0.25 to 0.5)'
+        """
+        # What is left of two equal sums is no figure.
+        value, low, high = (round(one, 12) for one in (self.value, self.low, self.high))
+        return f"{value:.4g} ({low:.4g} to {high:.4g})"
 
 
 class SegmentMetrics(msgspec.Struct, frozen=True, kw_only=True):

@@ -248,7 +248,8 @@ def split_rows(frame: TrainingFrame, split: SplitDays) -> tuple[NDArray[np.intp]
         if len(np.unique(frame.y[rows])) < BOTH_CLASSES:
             raise NotEnoughToLearn(
                 f"the days to {part} have {int(frame.y[rows].sum())} fraud among {int(rows.sum())} rows, of "
-                f"{int(day.max() - day.min()) + 1} days in all; wait for labels, or split fewer days off than {split}"
+                f"{int(day.max() - day.min()) + 1} days in all, of which the last {split.calibrate} calibrate, "
+                f"{split.stop} before them stop and {split.gap} more wait for labels; take more days, or wait longer"
             )
     fit, stop, calibrate = (np.flatnonzero(rows) for rows in parts.values())
     return fit, stop, calibrate
