@@ -11,9 +11,9 @@ from threading import Event
 import click
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from headrace.every import NotYet, repeat
+from headrace.model_tables import gates_table
 from headrace.promotion import use_case_of
 from headrace.revision import git_revision
 from headrace.settings import Settings
@@ -40,12 +40,8 @@ def feedback_once(settings: Settings, name: str, archive: Path | None, unlabelle
     """One round, with what the gates say. Raises `ClickException` where no new model serves afterwards."""
     with Console(stderr=True).status("reading the archive") as status:
         taught = _round(settings, name, archive, unlabelled, status.update)
-    table = Table(title=f"{registered_name(name, FEEDBACK)} {taught.version} serves: {taught.why}")
-    for heading in ("gate", "", "what it found"):
-        table.add_column(heading, overflow="fold")
-    for verdict in taught.verdicts:
-        table.add_row(verdict.gate, "-" if verdict.passed is None else "passed", verdict.says)
-    Console().print(table)
+    title = f"{registered_name(name, FEEDBACK)} {taught.version} serves: {taught.why}"
+    Console().print(gates_table(title, taught.verdicts))
 
 
 def feedback_on_schedule(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from rich.table import Table
 
 from models.aliases import AliasChange
 from models.manifest import Manifest, SearchSummary, SegmentMetrics
+from training.gates import Verdict
 
 
 class Line(NamedTuple):
@@ -19,6 +20,17 @@ class Line(NamedTuple):
     one: str
     other: str
     change: str = ""
+
+
+def gates_table(title: str, verdicts: Iterable[Verdict], caption: str | None = None) -> Table:
+    """What each gate said of a version."""
+    table = Table(title=title, caption=caption)
+    for heading in ("gate", "", "what it found"):
+        table.add_column(heading, overflow="fold")
+    for verdict in verdicts:
+        word = {True: "[green]passed", False: "[red]FAILED", None: "-"}[verdict.passed]
+        table.add_row(verdict.gate, word, verdict.says)
+    return table
 
 
 def facts_of(manifest: Manifest, aliases: str) -> dict[str, str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from headrace.frames import FrameOptions, label_cutoff, open_frame
+from headrace.model_tables import gates_table
 from headrace.settings import Settings
 from models.aliases import AliasMoved
 from models.ensemble import FEEDBACK
@@ -133,13 +133,8 @@ def chosen(registry: Registry, name: str) -> str:
 
 def _print(judged: Judged) -> None:
     against = "no champion" if judged.trial.champion is None else f"the champion {judged.champion}"
-    table = Table(title=f"{judged.name} {judged.version} against {against}", caption=judged.trial.note or None)
-    for heading in ("gate", "", "what it found"):
-        table.add_column(heading, overflow="fold")
-    for verdict in judged.verdicts:
-        word = {True: "[green]passed", False: "[red]FAILED", None: "-"}[verdict.passed]
-        table.add_row(verdict.gate, word, verdict.says)
-    Console().print(table)
+    title = f"{judged.name} {judged.version} against {against}"
+    Console().print(gates_table(title, judged.verdicts, judged.trial.note or None))
 
 
 def _report(judged: Judged, promoted: bool, failed: list[str]) -> Report:

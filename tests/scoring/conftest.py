@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,9 +18,10 @@ from features.online_store import RedisOnlineStore
 from features.store_plan import StorePlan, ViewFields
 from models.manifest import Manifest
 from models.onnx import OnnxModel
+from models.registry import Registry
 from models.snapshot import OnlineSnapshot
 from scoring.ledger import Ledger
-from scoring.live_models import LiveModels
+from scoring.live_models import LiveModels, ModelFeed
 from scoring.policy_file import load_policy
 from scoring.rules import load_rules
 from scoring.scorer import Scorer
@@ -141,3 +143,21 @@ def amount_artifact() -> bytes:
 def amount_model(amount_artifact: bytes) -> OnnxModel:
     """That model, ready to score."""
     return OnnxModel(amount_artifact, MANIFEST)
+
+
+LIMIT_MS = 20.0
+"""Of a model that a `feed` takes."""
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """One without models."""
+    return Registry(tmp_path)
+
+
+@pytest.fixture
+def feed(redis_db: str, registry: Registry) -> Iterator[ModelFeed]:
+    """What follows the registry; refreshed by whoever asks."""
+    made = ModelFeed("fraud", FRAUD.features.definition_hash, registry, redis_db, LIMIT_MS)
+    yield made
+    made.stop()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -17,11 +15,9 @@ from models.manifest import Manifest
 from models.registry import Registry
 from scoring.live_models import ModelFeed
 from scoring.scorer import Scorer
-from scoring.use_case import FRAUD
 from tests.models.slow_model import looping_artifact
 from tests.scoring.conftest import AMOUNT, MANIFEST, NAMES, Says, live, payment
 
-LIMIT_MS = 20.0
 DAY_S = 86_400.0
 NAME = "fraud-feedback"
 OF_FEEDBACK: Manifest = msgspec.structs.replace(MANIFEST, name=NAME, created_at=datetime.now(UTC))
@@ -32,18 +28,6 @@ def three(feedback: Says, age_s: float = 0.0) -> Any:
     models = live(Says(0.01), Says(0.05, version="1.1"))()
     models = replace(models, feedback=cast("Any", feedback), feedback_at_s=time.time() - age_s)
     return lambda: models
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path)
-
-
-@pytest.fixture
-def feed(redis_db: str, registry: Registry) -> Iterator[ModelFeed]:
-    made = ModelFeed("fraud", FRAUD.features.definition_hash, registry, redis_db, LIMIT_MS)
-    yield made
-    made.stop()
 
 
 def champion(registry: Registry, version: str, artifact: bytes, **changes: Any) -> None:

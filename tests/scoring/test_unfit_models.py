@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,26 +15,12 @@ from models.watch import OVERRUNS_LIMIT, WatchedModel
 from scoring.deciding import PRIOR_SCORE
 from scoring.live_models import ModelFeed
 from scoring.scorer import Scorer
-from scoring.use_case import FRAUD
 from stream.records import encode
 from tests.models.slow_model import looping_artifact
-from tests.scoring.conftest import AMOUNT, MANIFEST, NAMES, live, payment
+from tests.scoring.conftest import AMOUNT, LIMIT_MS, MANIFEST, NAMES, live, payment
 
-LIMIT_MS = 20.0
 SLOW = 2_000_000
 WIDTH = len(NAMES)
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path)
-
-
-@pytest.fixture
-def feed(redis_db: str, registry: Registry) -> Iterator[ModelFeed]:
-    made = ModelFeed("fraud", FRAUD.features.definition_hash, registry, redis_db, LIMIT_MS)
-    yield made
-    made.stop()
 
 
 def champion(registry: Registry, version: str, artifact: bytes) -> Path:
