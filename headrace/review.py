@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -16,13 +17,20 @@ from headrace.process_metrics import watched
 from headrace.settings import Settings
 from headrace.waiting import open_log_when_up
 from review.case import Case
-from review.case_store import CaseStore
+from review.case_store import CaseStore, CasesUnavailable
+from review.engine import InvalidStoreUrl
 from review.queue_keeper import GROUP, TOPIC, forward_labels, keep_forever
+from review.refusals import Refused
+from review.review_policy import InvalidReviewPolicy, load_policy
+from review.schema import NewerFile
 from stream.log import LogFull, LogUnavailable, lag
+from stream.patience import Patience
 from stream.records import Verdict
 
 FILE = "review.sqlite"
 REASONS_SHOWN = 3
+PAUSE_LIMIT_S = 5.0
+_log = logging.getLogger(__name__)
 
 
 def run_keeper(settings: Settings, stop: Event) -> None:
@@ -30,7 +38,11 @@ def run_keeper(settings: Settings, stop: Event) -> None:
     settings.home.mkdir(parents=True, exist_ok=True)
     log = open_log_when_up(settings, stop)
     if log is not None:
-        with closing(CaseStore(settings.home / FILE)) as store, closing(log), watched(settings, log) as log:
+        store = _open_when_up(settings, stop)
+        if store is None:
+            log.close()
+            return
+        with closing(store), closing(log), watched(settings, log) as log:
             keep_forever(store, log, stop)
 
 
@@ -41,9 +53,9 @@ def print_queue(settings: Settings, limit: int) -> None:
     from rich.text import Text
 
     with closing(_existing_store(settings)) as store:
-        cases, waiting = store.queue(limit), store.open_count()
-    table = Table(title=f"{len(cases):,} of {waiting:,} open cases, the greatest expected loss first")
-    for heading in ("case", "opened", "entity", "outcome", "score", "amount", "expected loss", "events", "why"):
+        cases, waiting = store.queue(limit, now=datetime.now(UTC)), store.open_count()
+    table = Table(title=f"{len(cases):,} of {waiting:,} open cases, by expected loss and time left")
+    for heading in ("case", "opened", "due", "entity", "outcome", "score", "amount", "expected loss", "events", "why"):
         table.add_column(heading, overflow="fold")
     for case in cases:
         # As text: whoever sends transactions chooses these words, and neither markup nor a terminal may obey them.
@@ -55,9 +67,11 @@ def print_queue(settings: Settings, limit: int) -> None:
 def decide_case(settings: Settings, case_id: str, verdict: Verdict, by: str) -> None:
     """Give a verdict and let its labels out; where the log cannot be reached they wait in the outbox for the keeper."""
     with closing(_existing_store(settings)) as store:
-        labels = store.decide(case_id, verdict, by, datetime.now(UTC))
-        count = f"{len(labels)} label{'' if len(labels) == 1 else 's'}"
-        click.echo(f"case {case_id} is {verdict}: {count if labels else 'as before, no new labels'}")
+        try:
+            labels = store.decide(case_id, verdict, by, datetime.now(UTC))
+        except Refused as error:
+            raise click.ClickException(str(error)) from None
+        click.echo(_said(store.case(case_id), verdict, len(labels)))
         try:
             if not settings.redis and not settings.kafka:
                 raise LogUnavailable("no --redis and no --kafka given")
@@ -67,11 +81,41 @@ def decide_case(settings: Settings, case_id: str, verdict: Verdict, by: str) -> 
             click.echo(f"kept for 'headrace review keep' to send: {error}", err=True)
 
 
-def open_cases(home: Path) -> int:
-    """How many cases wait in this home; 0 where no keeper has run."""
-    if not (home / FILE).exists():
+def place_of(settings: Settings) -> Path | str:
+    """Where the cases are: a database by its URL, or the file in the home."""
+    return str(settings.cases) or settings.home / FILE
+
+
+def open_store(settings: Settings) -> CaseStore:
+    """The cases, under the policy of these settings; made where there are none.
+
+    Raises `CasesUnavailable` and `NewerFile`; mistakes in the settings are `click.ClickException`.
+    """
+    try:
+        return CaseStore(place_of(settings), policy=load_policy(settings.review_policy))
+    except (InvalidReviewPolicy, InvalidStoreUrl) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def store_of_command(settings: Settings) -> CaseStore:
+    """The cases, for a command that waits for nothing. Raises `click.ClickException`."""
+    try:
+        return open_store(settings)
+    except (CasesUnavailable, NewerFile) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def has_cases(settings: Settings) -> bool:
+    """Whether there is anything to open."""
+    place = place_of(settings)
+    return not isinstance(place, Path) or place.exists()
+
+
+def open_cases(settings: Settings) -> int:
+    """How many cases wait; 0 where no keeper has run."""
+    if not has_cases(settings):
         return 0
-    with closing(CaseStore(home / FILE)) as store:
+    with closing(store_of_command(settings)) as store:
         return store.open_count()
 
 
@@ -81,14 +125,42 @@ def settled_cases(settings: Settings, timeout_s: float) -> int:
     with closing(open_log(settings)) as log:
         while any(lag(log, GROUP, TOPIC).values()) and time.monotonic() < until:
             time.sleep(0.1)
-    return open_cases(settings.home)
+    return open_cases(settings)
+
+
+def _open_when_up(settings: Settings, stop: Event) -> CaseStore | None:
+    """The cases, ranked by this policy, as soon as their database can be used; None if told to stop before that.
+
+    One that a newer version wrote is waited for too: were the keeper to end, `headrace up` would end with it. What it
+    would take in stays on the log.
+    """
+    patience = Patience(stop, _log, "review", PAUSE_LIMIT_S)
+    while not stop.is_set():
+        with ExitStack() as opened:
+            try:
+                store = opened.enter_context(closing(open_store(settings)))
+                if moved := store.rank_anew():
+                    click.echo(f"{moved:,} waiting cases have new places in the queue, by the review policy")
+                opened.pop_all()
+                return store
+            except (CasesUnavailable, NewerFile) as error:
+                patience.wait(error)
+    return None
 
 
 def _existing_store(settings: Settings) -> CaseStore:
-    path = settings.home / FILE
-    if not path.exists():
+    if not has_cases(settings):
         raise click.ClickException(f"no cases are kept in {settings.home}; run 'headrace review keep', or give --home")
-    return CaseStore(path)
+    return store_of_command(settings)
+
+
+def _said(case: Case, verdict: Verdict, labels: int) -> str:
+    if case.status == "proposed":
+        return f"case {case.case_id}: {verdict} is proposed; another person must agree"
+    if case.status == "open":
+        return f"case {case.case_id} is open again: you disagree with what was proposed"
+    count = f"{labels} label{'' if labels == 1 else 's'}"
+    return f"case {case.case_id} is {verdict}: {count if labels else 'as before, no new labels'}"
 
 
 def _row(case: Case) -> tuple[str, ...]:
@@ -96,6 +168,7 @@ def _row(case: Case) -> tuple[str, ...]:
     return (
         case.case_id,
         f"{case.opened_at:%Y-%m-%d %H:%M}",
+        f"{case.due_at:%Y-%m-%d %H:%M}",
         case.entity,
         case.outcome,
         f"{case.score:.3f}",

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from threading import Event
 from typing import NamedTuple
 
-from review.case_store import CaseStore, Taken
+from review.case_store import CaseStore, CasesUnavailable, Taken
 from stream import kept_reading
-from stream.log import Consumer, Entry, Log, LogFull, LogUnavailable, Message, Partition
-from stream.records import DeadLetter, Decision, InvalidRecord, decode, encode
+from stream.dead_letter import dead_letter
+from stream.invalid_record import InvalidRecord
+from stream.log import Consumer, Entry, Log, LogFull, LogUnavailable, Message, Partition, message_of
+from stream.patience import Patience
+from stream.records import Decision, decode
 
 GROUP = "review"
 TOPIC = Decision.topic
 FORWARD_LIMIT = 1000
-FIRST_PAUSE_S = 0.1
 LINGER_S = 0.1
 
-_RETRYABLE = (LogUnavailable, LogFull, sqlite3.OperationalError)
+_RETRYABLE = (LogUnavailable, LogFull, CasesUnavailable)
 _log = logging.getLogger(__name__)
 
 
@@ -48,23 +50,21 @@ def keep_forever(
     A log or a disk that fails for a while is waited for, with everything unread as it was. A verdict leaves as labels
     within about `poll_timeout_ms`. Several keepers may share one file on one machine: they share the partitions.
     """
-    pause_s = FIRST_PAUSE_S
+    patience = Patience(stop, _log, "review", pause_limit_s)
     while not stop.is_set():
         try:
             catch_up(store, log, stop, poll_limit)
             with closing(log.consumer(GROUP, [TOPIC])) as consumer:
                 while not stop.is_set():
                     cycle = keep_once(store, log, consumer, poll_limit, poll_timeout_ms)
-                    pause_s = FIRST_PAUSE_S
+                    patience.succeeded()
                     if cycle.entries or cycle.labels_sent:
                         on_cycle(cycle)
                     if 0 < cycle.entries < poll_limit // 10:
                         stop.wait(linger_s)  # the next batch is larger, and there are fewer of them
         except _RETRYABLE as error:
             # A new consumer, since this one may be past entries that were polled but not taken in.
-            _log.warning("review: %s; trying again in %.1f s", error, pause_s)
-            stop.wait(pause_s)
-            pause_s = min(pause_s * 2, pause_limit_s)
+            patience.wait(error)
 
 
 def keep_once(store: CaseStore, log: Log, consumer: Consumer, poll_limit: int, poll_timeout_ms: int) -> Cycle:
@@ -84,16 +84,18 @@ def keep_once(store: CaseStore, log: Log, consumer: Consumer, poll_limit: int, p
     return Cycle(sum(map(len, polled.values())), taken, forward_labels(store, log))
 
 
-def forward_labels(store: CaseStore, log: Log, limit: int = FORWARD_LIMIT) -> int:
-    """Move the labels in the outbox to the log, in order, and give how many went. Any process may, at any time.
+def forward_labels(
+    store: CaseStore, log: Log, limit: int = FORWARD_LIMIT, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> int:
+    """Move the labels that are due from the outbox to the log, in order; how many went. Any process may, at any time.
 
     1. Append.  2. Mark as sent.  Reversed, a crash between would lose them; as it is, a repeat is the same label.
     Raises what `Log.append` raises; what was not marked goes with a later call.
     """
     sent = 0
-    while labels := store.unsent(limit):
+    while labels := store.unsent(limit, clock()):
         # 1.
-        log.append([Message(label.topic, label.key, encode(label)) for label in labels])
+        log.append([message_of(label) for label in labels])
         # 2.
         store.mark_sent(labels)
         sent += len(labels)
@@ -118,23 +120,11 @@ def _take_in(store: CaseStore, log: Log, polled: Mapping[Partition, Sequence[Ent
             try:
                 decisions.append(decode(entry.value, Decision))
             except InvalidRecord as error:
-                letter = _dead_letter(partition, entry, error)
-                refused.append(Message(letter.topic, letter.key, encode(letter)))
+                letter = dead_letter(partition, entry, str(error), by=GROUP)
+                refused.append(message_of(letter))
             offsets[log.name, partition] = entry.offset + 1
     # 1.
     if refused:
         log.append(refused)
     # 2.
     return store.take_in(decisions, offsets)
-
-
-def _dead_letter(partition: Partition, entry: Entry, error: InvalidRecord) -> DeadLetter:
-    """Its id is its place: appended twice, it is still one."""
-    return DeadLetter(
-        event_id=f"{GROUP}/{partition.topic}/{partition.number}/{entry.offset}",
-        from_topic=partition.topic,
-        partition=partition.number,
-        offset=entry.offset,
-        reason=str(error),
-        payload=entry.value,
-    )

@@ -1,85 +1,108 @@
-"""The case store's tables, as numbered steps: a file says by `user_version` how many of them it has taken."""
+"""Bring a store's tables up to date when it is opened: a new one gets them as they are, an older one step by step."""
 
 from __future__ import annotations
 
 import sqlite3
+from typing import cast
 
-_FIRST = (
-    # `number` is the order of arrival; `rank` lets one ascending index serve the queue: greatest loss, then oldest.
-    """
-    CREATE TABLE cases (
-        number INTEGER PRIMARY KEY, case_id TEXT NOT NULL UNIQUE, use_case TEXT NOT NULL, entity TEXT NOT NULL,
-        event_id TEXT NOT NULL, opened_at_us INTEGER NOT NULL, outcome TEXT NOT NULL, score REAL NOT NULL,
-        amount REAL NOT NULL, currency TEXT NOT NULL, expected_loss REAL NOT NULL, reasons BLOB NOT NULL,
-        rules BLOB NOT NULL, event_count INTEGER NOT NULL,
-        status TEXT NOT NULL CHECK (status IN ('open', 'decided')),
-        verdict TEXT CHECK (verdict IN ('fraud', 'legit', 'unknown')), decided_by TEXT, decided_at_us INTEGER,
-        rank REAL GENERATED ALWAYS AS (-expected_loss)
-    ) STRICT
-    """,
-    "CREATE INDEX cases_in_queue ON cases (rank, opened_at_us, case_id) WHERE status = 'open'",
-    "CREATE INDEX cases_by_entity ON cases (use_case, entity, number) WHERE status = 'open'",
-    """
-    CREATE TABLE flags (
-        number INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE,
-        case_id TEXT NOT NULL REFERENCES cases (case_id), decision BLOB NOT NULL
-    ) STRICT
-    """,
-    "CREATE INDEX flags_by_case ON flags (case_id, number)",
-    """
-    CREATE TABLE outbox (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, identity TEXT NOT NULL UNIQUE, label BLOB NOT NULL,
-        sent INTEGER NOT NULL DEFAULT 0
-    ) STRICT
-    """,
-    "CREATE INDEX outbox_unsent ON outbox (number) WHERE sent = 0",
-    """
-    CREATE TABLE audit (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, case_id TEXT NOT NULL, at_us INTEGER NOT NULL, "by" TEXT,
-        deed TEXT NOT NULL, event_id TEXT, verdict TEXT
-    ) STRICT
-    """,
-    "CREATE INDEX audit_by_case ON audit (case_id, number)",
-    """
-    CREATE TRIGGER audit_keeps_its_rows BEFORE DELETE ON audit
-    BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END
-    """,
-    """
-    CREATE TRIGGER audit_keeps_its_words BEFORE UPDATE ON audit
-    BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END
-    """,
-    """
-    CREATE TABLE offsets (
-        log TEXT NOT NULL, topic TEXT NOT NULL, number INTEGER NOT NULL, next INTEGER NOT NULL,
-        PRIMARY KEY (log, topic, number)
-    ) STRICT
-    """,
-)
+from sqlalchemy import Connection, Engine, inspect, text
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
-"""Append a step for each change; never change a step that a file may have taken."""
+import review.account_tables  # its tables belong to the store
+import review.alert_tables  # and these too
+import review.sql_tables
+import review.verdict_day_tables
+import review.waiting_word_tables
+import review.widget_tables  # noqa: F401
+from review.engine import unavailable_named
+from review.migrations import HEAD
+from review.tables import METADATA
+
+LOCK = 0x68656164
+"""Of PostgreSQL's advisory locks: who holds it makes or changes the tables."""
 
 
 class NewerFile(ValueError):
-    """The file has taken steps that this version does not know. A retry cannot help."""
+    """The store has taken steps that this version does not know. A retry cannot help."""
 
 
-def migrate(db: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...] = MIGRATIONS) -> None:
-    """Take the steps that the file has not taken, all or none. Safe when two open a new file at once."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        taken = db.execute("PRAGMA user_version").fetchone()[0]
-        if taken > len(migrations):
-            raise NewerFile(
-                f"the case store has taken {taken} steps, this version knows {len(migrations)}; "
-                "use the version of Headrace that wrote it, or a newer one"
-            )
-        for step in migrations[taken:]:
-            for statement in step:
-                db.execute(statement)
-        db.execute(f"PRAGMA user_version = {len(migrations)}")
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
+def bring_up_to_date(engine: Engine) -> None:
+    """Make or change the tables as this version needs them, all or nothing. Safe when several open a store at once.
+
+    Raises `NewerFile` for the store of a newer version, which is left alone, and `CasesUnavailable`.
+    """
+    with unavailable_named(engine):
+        with engine.execution_options(reads=True).connect() as connection:
+            taken = steps_taken(connection)
+        if taken == int(HEAD):
+            return
+        refuse_newer(taken)
+        if engine.dialect.name == "sqlite":
+            _change_sqlite(engine)
+        else:
+            with engine.begin() as connection:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+                _change(connection)
+
+
+def steps_taken(connection: Connection) -> int:
+    """How many steps a store has taken; 0 for one without tables."""
+    if connection.dialect.name == "sqlite":
+        return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    if not inspect(connection).has_table("alembic_version"):
+        return 0
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return int(found) if found else 0
+
+
+def refuse_newer(taken: int) -> None:
+    """Raises `NewerFile` where the store knows more than this version."""
+    if taken > int(HEAD):
+        raise NewerFile(
+            f"the case store has taken {taken} steps, this version knows {int(HEAD)}; "
+            "use the version of Headrace that wrote it, or a newer one"
+        )
+
+
+def stamp(connection: Connection, revision: str) -> None:
+    """Note how far the store has come, for Alembic and, in a SQLite file, for versions older than that."""
+    words = "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
+    connection.exec_driver_sql(words)
+    connection.exec_driver_sql("DELETE FROM alembic_version")
+    connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA user_version = {int(revision)}")
+
+
+def _change_sqlite(engine: Engine) -> None:
+    # A table is changed by making it anew, which others refer to; this can only be allowed outside a transaction.
+    with engine.connect() as connection:
+        driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+        driver.execute("PRAGMA foreign_keys = OFF")
+        try:
+            with connection.begin():
+                _change(connection)
+        finally:
+            driver.execute("PRAGMA foreign_keys = ON")
+
+
+def _change(connection: Connection) -> None:
+    taken = steps_taken(connection)  # Another may have been here while this one waited for the lock.
+    refuse_newer(taken)
+    if taken == int(HEAD):
+        return
+    if taken == 0:
+        METADATA.create_all(connection, checkfirst=False)
+        stamp(connection, HEAD)
+    else:
+        upgrade(connection, f"{taken:04}", HEAD)
+
+
+def upgrade(connection: Connection, taken: str, goal: str) -> None:
+    """Take the steps from one revision to another, in the connection's transaction."""
+    from alembic.command import upgrade as take_steps
+
+    from review.migrations import configuration
+
+    stamp(connection, taken)
+    take_steps(configuration(connection), goal)
+    stamp(connection, goal)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import QueuePool, create_engine
 
 from review.case_store import CaseStore, Taken
-from tests.review.cases import NOON, PLACE, Crash, Make, only
+from review.engine import CasesUnavailable, Database
+from tests.review.cases import NOON, PLACE, Crash, Make, crashing_at, only
 
 # From decisions to cases
 
@@ -15,7 +19,7 @@ def test_a_flag_opens_a_case_that_says_why(store: CaseStore, decision: Make) -> 
     flag = decision("e1", "card-7", 0.8, 250.0, outcome="decline", rules=["rich"], reason="25 times the usual")
     assert store.take_in([flag], {}) == Taken(opened=1)
     case = only(store)
-    assert (case.entity, case.event_id, case.events, case.opened_at) == ("card-7", "e1", ("e1",), flag.event_timestamp)
+    assert (case.entity, case.event_id, case.events, case.opened_at) == ("card-7", "e1", ("e1",), flag.scored_at)
     assert (case.outcome, case.score, case.amount, case.currency) == ("decline", 0.8, 250.0, "EUR")
     assert (case.expected_loss, case.rules, case.reasons) == (200.0, ("rich",), tuple(flag.reasons))
     assert (case.status, case.verdict, case.decided_by, case.decided_at) == ("open", None, None, None)
@@ -51,7 +55,7 @@ def test_a_new_flag_joins_its_cards_open_case(store: CaseStore, decision: Make) 
     ]
     assert store.take_in(flags, {}) == Taken(opened=1, joined=2)
     case = only(store)
-    assert (case.events, case.opened_at) == (("e1", "e2", "e3"), flags[0].event_timestamp)
+    assert (case.events, case.opened_at) == (("e1", "e2", "e3"), flags[0].scored_at)
     assert case.expected_loss == pytest.approx(50.0 + 900.0 + 9.9)
     assert (case.outcome, case.rules) == ("decline", ("night", "rich"))
     assert (case.event_id, case.score, case.amount, case.reasons[0].text) == ("e2", 0.9, 1000.0, "large")
@@ -87,41 +91,44 @@ def test_a_full_case_takes_no_more_and_the_next_event_opens_another(decision: Ma
         assert sorted(case.events for case in store.queue()) == [("e0", "e1"), ("e2", "e3"), ("e4",)]
 
 
-def test_a_store_rebuilt_from_the_same_decisions_has_the_same_case_ids(decision: Make) -> None:
+def test_a_store_rebuilt_from_the_same_decisions_has_the_same_cases(store: CaseStore, decision: Make) -> None:
     flags = [decision("e1", "a"), decision("e2", "b"), decision("e3", "a")]
-    with closing(CaseStore(":memory:")) as one, closing(CaseStore(":memory:")) as other:
-        for store in (one, other):
-            store.take_in(flags, {})
-        assert one.queue() == other.queue()
+    store.take_in(flags, {})
+    with closing(CaseStore(":memory:")) as rebuilt:
+        for flag in flags:
+            rebuilt.take_in([flag], {})
+        assert rebuilt.queue() == store.queue()
 
 
 # Offsets
 
 
-def test_offsets_are_kept_with_the_cases_and_never_go_back(path: Path, decision: Make) -> None:
-    with closing(CaseStore(path)) as store:
+def test_offsets_are_kept_with_the_cases_and_never_go_back(place: str, decision: Make) -> None:
+    with closing(CaseStore(place)) as store:
         store.take_in([decision("e1")], {("redis", PLACE): 7})
         store.take_in([], {("redis", PLACE): 5})
-    with closing(CaseStore(path)) as store:
+    with closing(CaseStore(place)) as store:
         assert (store.offset("redis", PLACE), store.offset("kafka:x", PLACE)) == (7, 0)
         store.rewind("redis", PLACE)
         assert store.offset("redis", PLACE) == 0
 
 
-def test_a_crash_inside_the_transaction_leaves_neither_cases_nor_offsets(
-    path: Path, decision: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original, calls = CaseStore._add_flag, iter(range(1, 10))
-
-    def crashing(self: CaseStore, *args: object) -> None:
-        original(self, *args)  # type: ignore[arg-type]
-        if next(calls) == 2:
-            raise Crash
-
+def test_a_crash_at_any_statement_leaves_neither_cases_nor_offsets(store: CaseStore, decision: Make) -> None:
+    store.take_in([decision("e0", "a")], {})
     flags = [decision("e1", "a"), decision("e2", "b"), decision("e3", "c")]
-    with monkeypatch.context() as patch, closing(CaseStore(path)) as store, pytest.raises(Crash):
-        patch.setattr(CaseStore, "_add_flag", crashing)
-        store.take_in(flags, {("redis", PLACE): 3})
-    with closing(CaseStore(path)) as store:
-        assert (store.open_count(), store.offset("redis", PLACE)) == (0, 0)
-        assert store.take_in(flags, {("redis", PLACE): 3}) == Taken(opened=3)
+    for nth in count(1):
+        with crashing_at(store, nth), contextlib.suppress(Crash):
+            assert store.take_in(flags, {("redis", PLACE): 3}) == Taken(opened=2, joined=1)
+            break
+        assert (store.open_count(), store.offset("redis", PLACE), len(store.deeds_after(0))) == (1, 0, 1)
+    assert nth > 8
+    assert (store.open_count(), store.offset("redis", PLACE), len(store.deeds_after(0))) == (3, 3, 4)
+
+
+def test_a_store_whose_connections_are_all_taken_is_unavailable_for_a_while(path: Path) -> None:
+    engine = create_engine(f"sqlite:///{path}", poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    with closing(Database(engine)) as database:
+        with database.reading(), pytest.raises(CasesUnavailable, match="all its connections are taken"):
+            database.reading().__enter__()
+        with database.reading():
+            pass

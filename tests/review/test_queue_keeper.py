@@ -5,7 +5,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
-from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -13,12 +12,14 @@ import pytest
 from review.case import Case
 from review.case_store import CaseStore
 from review.queue_keeper import GROUP, TOPIC, catch_up, forward_labels, keep_forever, keep_once
-from stream.log import LogUnavailable, Message, Partition, lag
+from stream.log import LogUnavailable, Message, Partition, lag, message_of
 from stream.records import DeadLetter, Decision, Label, Record, decode, encode
 from stream.redis_log import RedisLog
+from tests.until import LIMIT_S, until
 
 Make = Callable[..., Decision]
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+NOW = datetime.now(UTC)
 CARDS = ("ann", "bea", "cid")
 
 
@@ -27,13 +28,19 @@ class Crash(RuntimeError):
 
 
 @pytest.fixture
+def place(path: Path) -> str:
+    """One database is enough here: what the store promises is tested elsewhere, on both."""
+    return str(path)
+
+
+@pytest.fixture
 def log(redis_db: str) -> Iterator[RedisLog]:
-    with closing(RedisLog(redis_db, partitions=2, lease_ms=1000)) as opened:
+    with closing(RedisLog(redis_db, partitions=2)) as opened:
         yield opened
 
 
 def send(log: RedisLog, *records: Record) -> None:
-    log.append([Message(record.topic, record.key, encode(record)) for record in records])
+    log.append([message_of(record) for record in records])
 
 
 def sent_on(log: RedisLog, topic: str, kind: type[Any]) -> list[Any]:
@@ -67,7 +74,7 @@ def test_a_verdict_leaves_as_labels_in_the_partition_of_labels(store: CaseStore,
     labels = store.decide(store.queue()[0].case_id, "fraud", "ann", NOON)
     drain(store, log)
     assert labels_of(log) == labels
-    assert store.unsent(10) == []
+    assert store.unsent(10, NOW) == []
     drain(store, log)
     assert labels_of(log) == labels
 
@@ -170,7 +177,7 @@ def test_a_crash_at_any_step_loses_nothing_and_doubles_nothing(
     log.append([Message(TOPIC, "ann", b"{nonsense")])
     send(log, *flags)
     fragile = Fragile(CYCLE.index(step) + 1, after)
-    fragile_log = FragileLog(log.url, partitions=2, lease_ms=1000)
+    fragile_log = FragileLog(log.url, partitions=2)
     FragileLog.fragile = FragileStore.fragile = fragile
     with (
         closing(fragile_log),
@@ -192,7 +199,7 @@ def test_a_crash_at_any_step_loses_nothing_and_doubles_nothing(
         assert {case.expected_loss for case in cases.values()} == {150.0}
         for case in cases.values():
             assert [entry.deed for entry in store.audit(case.case_id)] == ["opened", "joined", "joined"]
-        assert store.unsent(10) == []
+        assert store.unsent(10, NOW) == []
     assert {label.identity for label in labels_of(log)} == {label.identity for label in labels}
     letters: list[DeadLetter] = sent_on(log, DeadLetter.topic, DeadLetter)
     comes_again = (step, after) in {("append dead-letters", True), ("take in", False)}
@@ -224,13 +231,6 @@ def test_a_log_that_was_emptied_is_read_from_its_new_beginning(
 # The loop
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = monotonic() + 10
-    while not true() and monotonic() < deadline:
-        sleep(0.02)
-    assert true()
-
-
 def test_the_loop_keeps_the_queue_and_forwards_verdicts_of_another_process(
     path: Path, store: CaseStore, log: RedisLog, decision: Make
 ) -> None:
@@ -240,12 +240,12 @@ def test_the_loop_keeps_the_queue_and_forwards_verdicts_of_another_process(
         keeper.start()
         try:
             send(log, decision("e1"))
-            wait_until(lambda: store.open_count() == 1)
+            until(lambda: store.open_count() == 1)
             labels = store.decide(store.queue()[0].case_id, "legit", "ann", NOON)
-            wait_until(lambda: store.unsent(1) == [])
+            until(lambda: store.unsent(1, NOW) == [])
         finally:
             stop.set()
-            keeper.join(10)
+            keeper.join(LIMIT_S)
     assert labels_of(log) == labels
 
 
@@ -261,10 +261,10 @@ def test_the_loop_with_a_new_file_reads_what_the_group_had_committed(
         keeper.start()
         with closing(CaseStore(path.with_name("new.sqlite"))) as seen:
             try:
-                wait_until(lambda: seen.open_count() == 9)
+                until(lambda: seen.open_count() == 9)
             finally:
                 stop.set()
-                keeper.join(10)
+                keeper.join(LIMIT_S)
             assert seen.queue() == store.queue()
 
 
@@ -290,9 +290,9 @@ def test_a_log_that_fails_for_a_while_is_waited_for(
         keeper = Thread(target=keep_forever, args=(kept, log, stop), kwargs=timing)
         keeper.start()
         try:
-            assert log_took_it.wait(10)
+            assert log_took_it.wait(LIMIT_S)
         finally:
             stop.set()
-            keeper.join(10)
+            keeper.join(LIMIT_S)
     assert [case.events for case in store.queue()] == [("e1",)]
     assert labels_of(log) == labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from headrace.cli import main
 from headrace.review import open_cases
+from headrace.settings import Settings
 from review.case_store import CaseStore
 from stream.log import Partition, partition_of
 from stream.records import Decision, Label, decode
@@ -50,7 +52,7 @@ def test_decide_sends_the_labels_itself(path: Path, case_id: str, redis_db: str)
     with closing(RedisLog(redis_db, partitions=2)) as log:
         assert [(label.event_id, label.source) for label in labels_in(log)] == [("e1", "analyst:ann")]
     with closing(CaseStore(path)) as store:
-        assert store.unsent(1) == []
+        assert store.unsent(1, datetime.now(UTC)) == []
 
 
 def test_deciding_the_same_again_sends_nothing(path: Path, case_id: str, redis_db: str) -> None:
@@ -67,7 +69,7 @@ def test_a_verdict_without_a_log_waits_for_the_keeper(path: Path, case_id: str, 
     assert decided.exit_code == 0
     assert "kept for 'headrace review keep' to send" in decided.output
     with closing(CaseStore(path)) as store:
-        assert [label.event_id for label in store.unsent(10)] == ["e1"]
+        assert [label.event_id for label in store.unsent(10, datetime.now(UTC))] == ["e1"]
 
 
 @pytest.mark.parametrize(
@@ -95,4 +97,5 @@ def test_a_home_without_cases_says_what_to_start(tmp_path: Path) -> None:
 
 
 def test_a_home_tells_how_many_cases_are_open(path: Path, tmp_path: Path, case_id: str) -> None:
-    assert (open_cases(path.parent), open_cases(tmp_path / "elsewhere")) == (1, 0)
+    elsewhere = tmp_path / "elsewhere"
+    assert [open_cases(Settings({"home": home}, environ={})) for home in (path.parent, elsewhere)] == [1, 0]

@@ -1,0 +1,92 @@
+"""What the store keeps beside its cases, to be quick: it says what the cases say, whatever was done to them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from review.case_filter import QueueFilter
+from review.case_store import CaseStore
+from review.verdict_figures import verdicts_a_day
+from stream.records import Decision
+from tests.review.cases import NOON, Make
+
+DAY = timedelta(days=1)
+WAITING = """
+SELECT cases.case_id, 'term', term, rank FROM cases JOIN terms ON terms.case_id = cases.case_id
+WHERE status <> 'decided'
+UNION ALL
+SELECT cases.case_id, 'rule', value, rank FROM cases JOIN traits ON traits.case_id = cases.case_id AND kind = 'rule'
+WHERE status <> 'decided'
+"""
+
+
+def words_are_right(store: CaseStore) -> int:
+    with store.database.reading() as db:
+        kept = db.execute(text("SELECT case_id, kind, word, rank FROM waiting_words")).all()
+        told = db.execute(text(WAITING)).all()
+    assert sorted(map(tuple, kept)) == sorted(map(tuple, told))
+    return len(kept)
+
+
+@pytest.fixture
+def flags(decision: Make) -> list[Decision]:
+    return [decision(f"e{n}", f"card-{n}", 0.2 + n / 10, rules=["night"] if n % 2 else []) for n in range(6)]
+
+
+def test_words_of_waiting_cases_come_and_go_with_them(store: CaseStore, flags: list[Decision], decision: Make) -> None:
+    store.take_in(flags, {})
+    every = words_are_right(store)
+    ids = [case.case_id for case in store.queue()]
+    store.decide_many(ids[:4], "fraud", "ann", NOON, undo_s=20.0)
+    assert words_are_right(store) < every
+    assert len(store.queue(filter=QueueFilter(text="card"))) == 2
+    store.undo(ids[0], "ann", NOON)
+    store.reopen(ids[1], "ann", NOON)
+    words_are_right(store)
+    assert {case.case_id for case in store.queue(filter=QueueFilter(text="card"))} == set(ids) - set(ids[2:4])
+    store.take_in([decision("e9", "card-0", 1.0, 9000.0, merchant_id="bazaar", rules=["rich"])], {})
+    words_are_right(store)
+    first, *_ = store.queue(filter=QueueFilter(text="card"))
+    assert first.entity == "card-0", "by its place of now"
+    (found,) = store.queue(filter=QueueFilter(text="bazaar", rule="rich"))
+    assert found.entity == "card-0"
+    store.erase(lambda one: isinstance(one, Decision) and one.key == "card-0")
+    words_are_right(store)
+    assert store.queue(filter=QueueFilter(text="bazaar")) == []
+
+
+def test_days_that_were_counted_are_counted_anew_once_a_verdict_of_theirs_changes(
+    store: CaseStore, flags: list[Decision]
+) -> None:
+    store.take_in(flags, {})
+    ids = [case.case_id for case in store.queue()]
+    for case_id, days in zip(ids, (0, 0, 1, 3, 5), strict=False):
+        store.decide(case_id, "fraud", "ann", NOON + days * DAY)
+
+    def seen() -> tuple[dict[str, int], dict[str, int], list[int]]:
+        by_day = verdicts_a_day(store.database, NOON - DAY, NOON + 9 * DAY)
+        names = {f"{by} {one.name}": one.decided for by in ("rule", "analyst") for one in store.precision(by)}
+        some = {one.name: one.decided for one in store.precision("analyst", NOON + DAY)}
+        return names, some, [one.fraud + one.legit for one in by_day]
+
+    def anew() -> tuple[dict[str, int], dict[str, int], list[int]]:
+        with store.database.writing() as db:
+            db.execute(text("DELETE FROM verdict_days"))
+        return seen()
+
+    assert seen() == seen() == anew()
+    assert seen()[2] == [0, 2, 1, 0, 1, 0, 1, 0, 0, 0, 0]
+    with store.database.reading() as db:
+        kept = db.execute(text("SELECT count(DISTINCT day) FROM verdict_days")).scalar()
+    assert kept == 5, "all days but that of the last verdict"
+    store.reopen(ids[0], "bob", NOON + 6 * DAY)
+    assert seen()[2] == [0, 1, 1, 0, 1, 0, 1, 0, 0, 0, 0]
+    store.decide(ids[2], "legit", "bob", NOON + 6 * DAY)
+    assert seen() == anew()
+    assert seen()[2] == [0, 1, 0, 0, 1, 0, 1, 1, 0, 0, 0]
+    store.erase(lambda one: isinstance(one, Decision) and one.key == store.case(ids[3]).entity)
+    assert seen()[2] == [0, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0]
+    assert seen() == anew()
