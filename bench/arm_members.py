@@ -17,8 +17,9 @@ from models.online import OnlineLearner
 from models.onnx import OnnxModel
 from models.snapshot import OnlineSettings, OnlineWeights
 from stream.records import from_micros
-from training.batch import NotEnoughToLearn, SplitDays, Trained, TrainingFrame, train
+from training.batch import NotEnoughToLearn, SplitDays, Trained, train
 from training.feedback import train_feedback
+from training.frame import TrainingFrame
 from training.metrics import DAY_US
 
 BATCH_DAYS = 56

@@ -18,7 +18,7 @@ from bench.late_rows import LateRows
 from models.contract import Vector
 from models.ensemble import BATCH, FEEDBACK, EnsembleWeights, Opinion, combine
 from models.onnx import OnnxModel
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 from training.metrics import DAY_US
 from training.prequential import ONLINE
 

@@ -20,8 +20,7 @@ from headrace.assembly import open_online_store, open_outbox
 from headrace.settings import Settings
 from headrace.stack import Stack
 from stream.connection import RedisConnection
-from stream.log import Message
-from stream.records import encode
+from stream.log import message_of
 
 WORKER_BUDGET = 10_000.0
 
@@ -86,7 +85,7 @@ def _feast(settings: Settings, sizes: Sizes) -> Figures:
 def _worker(settings: Settings, home: Path, events: int, run: int) -> Figures:
     _empty(settings)
     with closing(open_outbox(settings)) as log:
-        log.append([Message(one.topic, one.key, encode(one)) for one in payments(events)])
+        log.append([message_of(one) for one in payments(events)])
     found = fold_all(settings, events, home / f"worker-{run}.json")
     note = f"3 entities each, exactly once, Redis log and store; {found.records:,} events after the first batch"
     return {

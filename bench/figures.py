@@ -76,16 +76,19 @@ def machine() -> dict[str, str]:
 
 
 def show(title: str, figures: Figures) -> None:
-    """Print a table."""
+    """Print a table. A note that is the one before it is not said again."""
     table = Table(title=title, title_justify="left")
     for heading in ("figure", "value", "unit", "budget", "", "note"):
         table.add_column(heading, justify="right" if heading in ("value", "budget") else "left", overflow="fold")
+    said = ""
     for name, figure in figures.items():
         within = figure.meets_budget
         mark = "" if within is None else "within" if within else "MISSED"
         budget = "" if figure.budget is None else f"{figure.budget:g}"
         value = "-" if math.isnan(figure.value) else f"{figure.value:,.4g}"
-        table.add_row(name, value, figure.unit, budget, mark, figure.note)
+        note = "as above" if figure.note and figure.note == said else figure.note
+        table.add_row(name, value, figure.unit, budget, mark, note)
+        said = figure.note
     Console(width=140).print(table)
 
 

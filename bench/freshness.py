@@ -26,8 +26,8 @@ from headrace.assembly import open_outbox, open_scorer
 from headrace.settings import Settings
 from scoring.use_case import FRAUD
 from stream.child import Child, ChildError
-from stream.log import Log, Message, Partition, lag
-from stream.records import Transaction, decode, encode
+from stream.log import Log, Partition, lag, message_of
+from stream.records import Transaction, decode
 
 WARM_UP_SHARE = 0.1
 SEED = 6
@@ -110,7 +110,7 @@ def _fold_one(settings: Settings) -> None:
     """Wait until the worker has started: it folds one record."""
     (record,) = payments(1, SEED + 1)
     with closing(open_outbox(settings)) as log:
-        log.append([Message(record.topic, record.key, encode(record))])
+        log.append([message_of(record)])
         _wait(log)
 
 

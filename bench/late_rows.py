@@ -28,7 +28,7 @@ from stream.records import Transaction, from_micros, micros
 from stream.simulator import Simulator
 from stream.simulator_changes import AmountShift, Changes, Span
 from stream.table import literal, quoted
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 from training.metrics import DAY_US
 from training.replay import in_share, objects
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import features, gate, handbook, handbook_features, learning, rules, scoring, soak
+from bench import (
+    features,
+    gate,
+    handbook,
+    handbook_features,
+    learning,
+    pages_cost,
+    recommend,
+    review_queue,
+    rules,
+    scoring,
+    soak,
+)
 from bench.figures import Figures, show, write
 
 BENCHES: dict[str, Callable[[], Figures]] = {
@@ -17,6 +29,9 @@ BENCHES: dict[str, Callable[[], Figures]] = {
     "handbook-features": handbook_features.measure,
     "soak": soak.measure,
     "learning": learning.measure,
+    "recommend": recommend.measure,
+    "review-queue": review_queue.measure,
+    "pages": pages_cost.measure,
 }
 VERDICTS = frozenset({"soak"})
 """Benches whose budgets are promises."""

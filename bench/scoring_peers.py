@@ -17,8 +17,8 @@ from features.fraud import FRAUD
 from headrace.stack import Stack, wait_ready
 from stream.child import Child, ChildError, free_port
 from stream.records import Transaction, encode
-from training.batch import TrainingFrame
 from training.families import FAMILIES
+from training.frame import TrainingFrame
 
 HOME = "HEADRACE_BENCH_HOME"
 REDIS = "HEADRACE_BENCH_REDIS"

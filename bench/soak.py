@@ -66,7 +66,7 @@ def measure(
         with Stack(settings) as stack:
             stack.start_redis()
             if home is None:
-                _prepare(stack)
+                prepare(stack)
             return Soak(stack, Path(directory), minutes * MINUTE_S, faults, peak_s).run()
 
 
@@ -166,14 +166,14 @@ def _write(file: Path, some: Iterator[Call]) -> None:
             lines.write(msgspec.json.encode(call) + b"\n")
 
 
-def _prepare(stack: Stack) -> None:
+def prepare(stack: Stack, why: str = "soak") -> None:
     """A plan, and a model of the simulator's first days."""
     applying = apply_features(stack.settings)
     source = SimulatedSource(seed=7, days=DAYS)
     first, last = source.span()
     stretch = Stretch(first, first + timedelta(days=DAYS / 4), last, 1.0, SplitDays(gap=0))
     _, trained = fit_stretch(FRAUD, source.between(first, last), stretch, "hist_gradient_boosting", lambda _: None)
-    register_champion(registry_of(stack.home), trained, "soak")
+    register_champion(registry_of(stack.home), trained, why)
     _, errors = applying.communicate()
     if applying.returncode:
         raise ChildProcessError(errors.decode())

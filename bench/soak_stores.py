@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from bench.soak_count import Logged, entries
+from features.declared import all_views
 from features.feature_set import EntityRef
 from features.history import MEMBER_BYTES, History
 from features.online_store import MemoryOnlineStore, Replacement
 from features.rows import FIXED, PER_COLUMN, SUM, Cells, N, merged_cells, widen
 from features.worker import Folder
-from headrace.assembly import all_views, open_online_store, open_outbox
+from headrace.assembly import open_online_store, open_outbox
 from headrace.audit import AUDIT_FOLDER, open_chain
 from headrace.cold import open_archive
 from headrace.settings import Settings

@@ -16,9 +16,10 @@ from threading import Event
 
 import msgspec
 
+from features.declared import all_views
 from features.pipeline import work_forever
 from features.worker import FoldCount, Folder
-from headrace.assembly import all_views, open_log, open_online_store
+from headrace.assembly import open_log, open_online_store
 from headrace.settings import Settings
 from stream.child import Child, ChildError
 from stream.log import Consumer, Entry, Log, Partition

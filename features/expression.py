@@ -174,6 +174,14 @@ class _Checker:
         column = len(self.text.encode()[: node.col_offset].decode(errors="ignore"))
         return InvalidExpression(self.text, column, message)
 
+    def fail_after(self, node: ast.expr) -> InvalidExpression:
+        """The sign between two operands is at fault, not the first of them, where Python says that the two begin."""
+        written = self.text.encode()
+        ahead = len(written[: node.end_col_offset].decode(errors="ignore"))
+        sign = re.compile(r"[\s)]*([^\w\s()]*)").match(self.text, ahead)
+        assert sign is not None
+        return InvalidExpression(self.text, sign.start(1), f"{sign[1]!r} is not part of the language")
+
     def need(self, node: ast.expr, kind: Kind, depth: int) -> None:
         given = self.kind(node, depth)
         if given != kind:
@@ -202,6 +210,8 @@ class _Checker:
                 self.need(left, "number", depth)
                 self.need(right, "number", depth)
                 return "number"
+            case ast.BinOp(left=left):
+                raise self.fail_after(left)
             case ast.BoolOp(values=values):
                 for value in values:
                     self.need(value, "boolean", depth)

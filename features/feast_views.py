@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from features.fraud import FEATURE_SETS
+from features.declared import FEATURE_SETS
 from features.history import CorruptState, History
 
 

@@ -13,34 +13,43 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from features.distinct import (
-    POSITION_SHIFT,
-    RANK_SHIFT,
-    REGISTER_SHIFT,
-    REGISTERS,
-    SKETCH,
-    estimate,
-    rank_of,
-    register_of,
+from features.distinct import POSITION_SHIFT, RANK_SHIFT, REGISTER_SHIFT, REGISTERS, SKETCH
+from features.distinct_kernel import estimate, rank_of, register_of
+from features.operations import (
+    COLUMN,
+    COLUMNS,
+    COUNT,
+    DECAYED,
+    DELAY_US,
+    DISTINCT,
+    END_OPERATION,
+    FIRST,
+    FIRST_OPERATION,
+    HALF_LIFE_US,
+    HIGHEST,
+    KIND,
+    LATEST,
+    LOWEST,
+    MEAN,
+    MERGED_WIDTH,
+    PREVIOUS,
+    SHARE,
+    SINCE,
+    SIZES,
+    STD,
+    TOTAL,
+    WIDTH,
+    WINDOW_US,
 )
 from features.rows import FIXED, LAST, M2, MAX, MIN, PER_COLUMN, SUM, N
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-COUNT, TOTAL, MEAN, STD, LOWEST, HIGHEST, LATEST, PREVIOUS, DISTINCT, SHARE, FIRST, SINCE, DECAYED = range(13)
-KIND, COLUMN, WINDOW_US, DELAY_US, HALF_LIFE_US = range(5)
-"""The columns of an operation. A column of -1 means the events themselves."""
-
 US_PER_S = 1e6
 SEEN_SLOTS_LEAST = 64
 SEEN_SLOTS_MOST = 8192
 SEEN_LIMIT = 3000
-FIRST_OPERATION, END_OPERATION, WIDTH, MERGED_WIDTH, COLUMNS = range(5)
-"""The columns of a shape: what is fixed of each view."""
-ROWS, MERGED, MEMBERS, CURRENT = range(4)
-"""The columns of a size: how many of each a view's part of the block has; -1 rows for a view that was not read."""
-SIZES = 4
 
 
 def _first_after_py(stamps: Ints, at_us: int, end: int) -> int:

@@ -81,10 +81,11 @@ class RedisOnlineStore:
     return 1
     """
 
-    def __init__(self, connection: RedisConnection, plan: StorePlan, ttl_ms: int) -> None:
+    def __init__(self, connection: RedisConnection, plan: StorePlan, ttl_ms: int | Mapping[str, int]) -> None:
+        """Keys outlive their last event by `ttl_ms`, one for all or by entity."""
         self.connection = connection
         self.plan = plan
-        self.ttl_ms = ttl_ms
+        self._ttl_ms = {entity: ttl_ms if isinstance(ttl_ms, int) else ttl_ms[entity] for entity in plan.key_prefixes}
         self._replace = connection.script(self._REPLACE)
         self._state_field = {name: bytes.fromhex(fields.state) for name, fields in plan.views.items()}
         self._time_field = {name: fields.timestamp.encode() for name, fields in plan.views.items()}
@@ -96,6 +97,10 @@ class RedisOnlineStore:
             for entity, views in self._views_of.items()
         }
         self._set: dict[tuple[str, ...], Template] = {}
+
+    def ttl_ms(self, entity: str) -> int:
+        """How long the hashes of an entity outlive their last event."""
+        return self._ttl_ms[entity]
 
     def key(self, ref: EntityRef) -> bytes:
         """The key of an entity's hash."""
@@ -158,20 +163,21 @@ class RedisOnlineStore:
         return [reply == 1 for reply in replies]
 
     def _replace_command(self, replacement: Replacement) -> bytes:
-        views = tuple(replacement.states)
-        template = self._set.get(views)
+        kind = (replacement.ref.entity, *replacement.states)
+        template = self._set.get(kind)
         if template is None:
-            template = self._set[views] = self._replace_template(views)
+            template = self._set[kind] = self._replace_template(*kind)
         filled = [self.key(replacement.ref)]
         for view, state in replacement.states.items():
             old = replacement.expected.get(view)
             filled += (b"" if old is None else state_prefix(len(old)) + old[:HEAD_BYTES], wrap_state(state))
-        filled += [timestamp_value(replacement.newest_us)] * len(views)
+        filled += [timestamp_value(replacement.newest_us)] * len(replacement.states)
         filled += [PENDING_PREFIX + identity.encode() for identity in replacement.folded]
         return template.pack(*filled)
 
-    def _replace_template(self, views: tuple[str, ...]) -> Template:
-        parts: list[str | bytes | int | None] = ["EVALSHA", self._replace.digest, 1, None, len(views), self.ttl_ms]
+    def _replace_template(self, entity: str, *views: str) -> Template:
+        ttl_ms = self._ttl_ms[entity]
+        parts: list[str | bytes | int | None] = ["EVALSHA", self._replace.digest, 1, None, len(views), ttl_ms]
         for view in views:
             parts += [self._state_field[view], None, None]
         parts.append(len(views))

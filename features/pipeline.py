@@ -11,11 +11,10 @@ from threading import Event
 from features.collector import rare_collections
 from features.worker import FoldCount, Folder, TooManyConflicts
 from stream.connection import RedisError, RedisUnavailable
-from stream.log import Consumer, Log, LogFull, LogUnavailable, Message, Trimmed
-from stream.records import encode
+from stream.log import Consumer, Log, LogFull, LogUnavailable, Trimmed, message_of
+from stream.patience import Patience
 
 GROUP = "worker"
-FIRST_PAUSE_S = 0.1
 LINGER_S = 0.02
 FULL_SHARE = 0.1
 """A batch of this share of the limit is large: one busy partition alone may fill no more."""
@@ -45,7 +44,7 @@ def work_forever(
     After a small batch it waits `linger_s`, so that the next is larger: a batch costs its records and as much again,
     and scorers share Redis and the cores with it. They see what waits meanwhile as pending, so nothing is seen later.
     """
-    pause_s = FIRST_PAUSE_S
+    patience = Patience(stop, _log, "worker", pause_limit_s)
     trim_at = time.monotonic() + trim_every_s
     while not stop.is_set():
         try:
@@ -53,7 +52,7 @@ def work_forever(
                 while not stop.is_set():
                     count = work_once(folder, log, consumer, batch_limit, poll_timeout_ms)
                     if count.records:
-                        pause_s = FIRST_PAUSE_S
+                        patience.succeeded()
                         on_batch(count)
                         if count.records < batch_limit * FULL_SHARE:
                             stop.wait(linger_s)
@@ -61,9 +60,7 @@ def work_forever(
                         trim_at = time.monotonic() + trim_every_s
                         log.trim()
         except _RETRYABLE as error:
-            _log.warning("worker: %s; trying again in %.1f s", error, pause_s)
-            stop.wait(pause_s)
-            pause_s = min(pause_s * 2, pause_limit_s)
+            patience.wait(error)
 
 
 def work_once(folder: Folder, log: Log, consumer: Consumer, batch_limit: int, poll_timeout_ms: int) -> FoldCount:
@@ -78,9 +75,7 @@ def work_once(folder: Folder, log: Log, consumer: Consumer, batch_limit: int, po
     if not polled:
         return FoldCount()
     # 1. and 2.
-    count = folder.fold(
-        polled, lambda letters: log.append([Message(letter.topic, letter.key, encode(letter)) for letter in letters])
-    )
+    count = folder.fold(polled, lambda letters: log.append([message_of(letter) for letter in letters]))
     # 3.
     consumer.commit({partition: entries[-1].offset + 1 for partition, entries in polled.items() if entries})
     return count

@@ -7,12 +7,13 @@ event is in its windows; `since_last` and `previous` look at what came before it
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features import kernel
+from features import operations as op
 from features.aggregates import AggregateKind
 from features.history import MEMBER_BYTES, NEVER, History
 from features.rows import merged_size
@@ -22,21 +23,29 @@ Floats = NDArray[np.float64]
 Part = tuple[History, Sequence[bytes], bytes | None] | None
 
 _OPERATION: dict[AggregateKind, int] = {
-    "count": kernel.COUNT,
-    "sum": kernel.TOTAL,
-    "mean": kernel.MEAN,
-    "std": kernel.STD,
-    "min": kernel.LOWEST,
-    "max": kernel.HIGHEST,
-    "last": kernel.LATEST,
-    "previous": kernel.PREVIOUS,
-    "distinct": kernel.DISTINCT,
-    "share": kernel.SHARE,
-    "since_first": kernel.FIRST,
-    "since_last": kernel.SINCE,
-    "decayed_count": kernel.DECAYED,
-    "decayed_sum": kernel.DECAYED,
+    "count": op.COUNT,
+    "sum": op.TOTAL,
+    "mean": op.MEAN,
+    "std": op.STD,
+    "min": op.LOWEST,
+    "max": op.HIGHEST,
+    "last": op.LATEST,
+    "previous": op.PREVIOUS,
+    "distinct": op.DISTINCT,
+    "share": op.SHARE,
+    "since_first": op.FIRST,
+    "since_last": op.SINCE,
+    "decayed_count": op.DECAYED,
+    "decayed_sum": op.DECAYED,
 }
+
+
+@cache
+def _compiled() -> Callable[..., int]:
+    """The compiled pass. Loading it takes most of a second: a process that only knows of features never does."""
+    from features.kernel import read_views
+
+    return read_views
 
 
 class Scan:
@@ -46,8 +55,8 @@ class Scan:
         self.views = views
         self.view = views[0]
         self.names = [feature.name for view in views for feature in view.features]
-        self._sizes = struct.Struct(f"<{kernel.SIZES * len(views)}q")
-        self._nothing = (-1,) + (0,) * (kernel.SIZES - 1)
+        self._sizes = struct.Struct(f"<{op.SIZES * len(views)}q")
+        self._nothing = (-1,) + (0,) * (op.SIZES - 1)
         self._operations = np.array(
             [
                 [_OPERATION[f.kind], f.column, f.window_us, f.delay_us, f.half_life_us]
@@ -67,7 +76,7 @@ class Scan:
         self._merged_sizes = [merged_size(view) for view in views]
         self._distinct = [
             [(first + i, f.delay_us + f.window_us) for i, f in enumerate(view.features) if f.kind == "distinct"]
-            for view, first in zip(views, self._shapes[:, kernel.FIRST_OPERATION].tolist(), strict=True)
+            for view, first in zip(views, self._shapes[:, op.FIRST_OPERATION].tolist(), strict=True)
         ]
 
     def read(
@@ -102,7 +111,7 @@ class Scan:
         chunks[0] = self._sizes.pack(*sizes)
         block = np.frombuffer(bytearray().join(chunks), dtype=np.int64)
         cut = np.empty(len(self.names), dtype=np.bool_)
-        found = kernel.read_views(self._operations, self._shapes, block, block.view(np.float64), at_us, out, cut)
+        found = _compiled()(self._operations, self._shapes, block, block.view(np.float64), at_us, out, cut)
         for part, distinct in zip(parts, self._distinct, strict=True):
             if part is not None and part[0].evicted_until_us > NEVER:
                 for position, reach_us in distinct:

@@ -23,8 +23,10 @@ from features.feature_set import EntityRef
 from features.history import CorruptState, History, revision_of
 from features.online_store import OnlineStore, Replacement
 from features.view import View, member_hash
+from stream.dead_letter import dead_letter
+from stream.invalid_record import InvalidRecord
 from stream.log import Entry, Partition, source_id
-from stream.records import RECORD_TYPES, DeadLetter, InvalidRecord, decode
+from stream.records import RECORD_TYPES, DeadLetter, decode
 
 CONFLICT_LIMIT = 200
 
@@ -149,7 +151,7 @@ class Folder:
                 try:
                     record: Any = decode(entry.value, kind)
                 except InvalidRecord as error:
-                    count.dead.append(_dead_letter(partition, entry, str(error)))
+                    count.dead.append(dead_letter(partition, entry, str(error)))
                     continue
                 rows = [
                     (view, EntityRef(entity, getattr(record, entity)), row)
@@ -158,7 +160,7 @@ class Folder:
                 ]
                 if rows and rows[0][0] is not first:
                     reason = f"it has no {first.entity}, by which {partition.topic} are remembered; send it"
-                    count.dead.append(_dead_letter(partition, entry, reason))
+                    count.dead.append(dead_letter(partition, entry, reason))
                 elif rows:
                     event = record.identity
                     yield _Item(partition, entry, source, event, member_hash(event), rows)
@@ -284,7 +286,7 @@ class Folder:
 def _refused(items: Iterable[_Item]) -> list[DeadLetter]:
     """Those that every view refused. Where a state had them applied, who applied them has reported them."""
     return [
-        _dead_letter(item.partition, item.entry, "older than the longest window of its views; it changes nothing")
+        dead_letter(item.partition, item.entry, "older than the longest window of its views; it changes nothing")
         for item in items
         if item.refused_by is not None and len(item.refused_by) == len(item.rows)
     ]
@@ -298,14 +300,3 @@ def _decode_state(view: View, state: bytes | None) -> History:
         history = History(view)
         history.revision = revision_of(state)
         return history
-
-
-def _dead_letter(partition: Partition, entry: Entry, reason: str) -> DeadLetter:
-    return DeadLetter(
-        event_id=f"{partition.topic}/{partition.number}/{entry.offset}",
-        from_topic=partition.topic,
-        partition=partition.number,
-        offset=entry.offset,
-        reason=reason,
-        payload=entry.value,
-    )

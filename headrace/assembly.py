@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from features.fraud import FEATURE_SETS
+from features.declared import all_views
 from features.online_store import RedisOnlineStore
 from features.store_plan import PLAN_FILE, StorePlan, load_plan
-from features.view import View
 from headrace.cards import open_guard
 from headrace.settings import Settings
 from scoring.audit_artefacts import publish_policy
@@ -34,18 +33,18 @@ from stream.connection import RedisConnection
 from stream.log import Log
 from stream.redis_log import RedisLog
 
+FEED_TIMEOUT_MS = 500.0
+"""Of what is read beside the requests: the next time is soon, and the start of a service waits for each."""
 PATIENCE_SHARE = 0.4
 """Of the deadline: what Redis may take to count as recovered, and a model for one row."""
 
 
-def all_views() -> list[View]:
-    """The views of every feature set; the first view of a type of record is its primary one."""
-    return [view for feature_set in FEATURE_SETS.values() for view in feature_set.views]
-
-
-def store_ttl_ms() -> int:
-    """How long an entity's hash outlives its last event: the longest history."""
-    return max(view.horizon_us for view in all_views()) // 1000
+def store_ttl_ms() -> dict[str, int]:
+    """How long an entity's hash outlives its last event: its longest history."""
+    ttl_ms: dict[str, int] = {}
+    for view in all_views():
+        ttl_ms[view.entity] = max(view.horizon_us // 1000, ttl_ms.get(view.entity, 0))
+    return ttl_ms
 
 
 def open_online_store(
@@ -157,15 +156,15 @@ def open_scorer(settings: Settings, use_case: UseCase, serving: bool = False) ->
         settings.redis,
         limit_ms if serving else None,
     )
-    rules = RuleFeed(open_rule_log(settings, use_case, timeout_ms=500))
+    rules = RuleFeed(open_rule_log(settings, use_case, FEED_TIMEOUT_MS))
     policy_file = Path(settings.policy) if settings.policy else use_case.policy
     policy = load_policy(policy_file, use_case.source, settings.let_through_key)
-    budget = SharedBudget.of(policy, RedisConnection(settings.redis, timeout_ms=500), use_case.name)
+    budget = SharedBudget.of(policy, RedisConnection(settings.redis, FEED_TIMEOUT_MS), use_case.name)
     policy.budget = budget
     scorer = Scorer(use_case, ledger, lambda: models.current, policy, rules)
 
     def say_policy() -> None:
-        with RedisConnection(settings.redis, timeout_ms=500) as connection:
+        with RedisConnection(settings.redis, FEED_TIMEOUT_MS) as connection:
             publish_policy(connection, use_case.name, policy.version, policy_file)
 
     if breaker is None:

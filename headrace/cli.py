@@ -18,9 +18,12 @@ from headrace.learner_commands import learner
 from headrace.model_commands import by, models, why
 from headrace.options import OF_PROCESSES, with_settings
 from headrace.quality_commands import drift, evaluate, folder, unlabelled
+from headrace.recommend_commands import recommend
+from headrace.review_commands import review
 from headrace.rule_commands import rules
 from headrace.settings import SETTINGS, Settings
 from headrace.tuning_options import TuningOptions, of_tuning
+from headrace.user_commands import users
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,9 +42,12 @@ def main() -> None:
 @click.option("--share", type=click.FloatRange(0.0, 1.0, min_open=True), help="share of the cards that is scored")
 @click.option("--seed", type=int, default=7, show_default=True, help="of the simulator")
 @click.option("--summary", type=click.Path(dir_okay=False, path_type=Path), help="write the summary as JSON too")
-@with_settings("home", "redis", "kafka", "host", "port", "workers", "partitions")
+@click.option("--shoppers", type=folder, help="a folder of MovieLens 100K, instead of made-up shoppers")
+@click.option("--no-shoppers", is_flag=True, help="payments alone")
+@click.option("--slates", type=click.FloatRange(0.1), default=20.0, show_default=True, help="slates a second")
+@with_settings("home", "redis", "kafka", "host", "port", "workers", "partitions", "review_pages")
 def demo(settings: Settings, **options: Any) -> None:
-    """Start everything, play transactions through the HTTP API, and sum up."""
+    """Start everything, play transactions and shoppers through the HTTP API, and sum up."""
     from headrace.demo import DemoOptions, run_demo
 
     sys.exit(run_demo(settings, DemoOptions(**options)))
@@ -286,42 +292,9 @@ main.add_command(models)
 main.add_command(evaluate)
 main.add_command(drift)
 main.add_command(learner)
-
-
-@main.group()
-def review() -> None:
-    """Cases to look at, and verdicts on them."""
-
-
-@review.command("keep")
-@with_settings("home", "redis", "kafka", "partitions", *OF_PROCESSES)
-def review_keep(settings: Settings) -> None:
-    """Turn decisions into cases, and verdicts into labels, as they come."""
-    from headrace.review import run_keeper
-
-    run_keeper(settings, stop_on_signals())
-
-
-@review.command("list")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="how many cases")
-@with_settings("home")
-def review_list(settings: Settings, limit: int) -> None:
-    """The queue: open cases, the greatest expected loss first."""
-    from headrace.review import print_queue
-
-    print_queue(settings, limit)
-
-
-@review.command("decide")
-@click.argument("case_id")
-@click.argument("verdict", type=click.Choice(["fraud", "legit", "unknown"]))
-@click.option("--by", required=True, help="who says so")
-@with_settings("home", "redis", "kafka", "partitions")
-def review_decide(settings: Settings, **options: Any) -> None:
-    """Say what a case was; each of its events gets that label."""
-    from headrace.review import decide_case
-
-    decide_case(settings, **options)
+main.add_command(recommend)
+main.add_command(review)
+main.add_command(users)
 
 
 @main.command()

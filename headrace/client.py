@@ -39,12 +39,14 @@ from headrace.client_call import (
     read,
 )
 from headrace.client_key import bearer, key_of
+from headrace.client_recommend import AsyncRecommends, CataloguedItem, Recommendations, Recommended, Recommends
 from stream.records import Action, Event, Label, Reading, Transaction, encode
 
 __all__ = [
     "Action",
     "Answered",
     "AsyncHeadraceClient",
+    "CataloguedItem",
     "Decision",
     "EventConflict",
     "HeadraceClient",
@@ -53,6 +55,8 @@ __all__ = [
     "Label",
     "NotAllowed",
     "Reading",
+    "Recommendations",
+    "Recommended",
     "Refused",
     "Transaction",
     "Unavailable",
@@ -65,7 +69,7 @@ LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepal
 LOST = (httpx.TransportError, TimeoutError)
 
 
-class HeadraceClient:
+class HeadraceClient(Recommends):
     """The service at `url`, for any number of threads. Close it, or use it as a context manager.
 
     `deadline_ms` is the total time of a call that does not say; `api_key` is sent with each, by default the one in the
@@ -173,7 +177,7 @@ class HeadraceClient:
             answer.close()
 
 
-class AsyncHeadraceClient:
+class AsyncHeadraceClient(AsyncRecommends):
     """As `HeadraceClient`, for one asyncio loop: the same calls, awaited."""
 
     def __init__(

@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from stream.invalid_record import InvalidRecord
 from stream.records import Decision as ServedDecision
-from stream.records import InvalidRecord, Transaction, decode
+from stream.records import Transaction, decode
 
 WORTH_ANOTHER_TRY = frozenset({429, 502, 503, 504})
 TRIES = 4

@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from headrace.assembly import all_views, open_log, open_online_store
+from features.declared import all_views
+from headrace.assembly import open_log, open_online_store
 from headrace.process_metrics import watched
 from headrace.settings import Settings
 from headrace.waiting import open_log_when_up

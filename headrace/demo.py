@@ -25,10 +25,14 @@ from headrace.play import Player
 from headrace.review import settled_cases
 from headrace.run import apply_features
 from headrace.settings import Settings
+from headrace.shop_demo import SCOPES, ShopDemo
+from headrace.shop_summary import shop_line
 from headrace.source import FileSource, SimulatedSource, Source
 from headrace.stack import Stack
 from headrace.summary import progress_line, render, settled_labels, summarize
+from headrace.users import pages_said
 from scoring.live_models import registry_of
+from scoring.sequenced import NAME as RECOMMENDATION
 from scoring.use_case import FRAUD
 from stream.connection import RedisConnection
 from stream.kafka_node import KafkaNode
@@ -60,10 +64,13 @@ class DemoOptions:
     share: float | None = None
     seed: int = 7
     summary: Path | None = None
+    shoppers: Path | None = None
+    no_shoppers: bool = False
+    slates: float = 20.0
 
 
 def run_demo(settings: Settings, options: DemoOptions) -> int:
-    """Bootstrap, start, play, sum up. The exit status: 0 when every request was answered."""
+    """Bootstrap, start, play, sum up. The exit status: 0 when every request was answered, and no deleted item shown."""
     console = Console(stderr=False)
     own_home = "HEADRACE_HOME" not in settings.environment() or str(settings.home) == ".headrace"
     home = Path(tempfile.mkdtemp(prefix="headrace-demo-")) if own_home else settings.home
@@ -91,6 +98,9 @@ def run_demo(settings: Settings, options: DemoOptions) -> int:
 
 
 def _demo(stack: Stack, options: DemoOptions, console: Console) -> int:
+    shop = None
+    if RECOMMENDATION in stack.settings.use_cases and not options.no_shoppers:
+        shop = ShopDemo.of(options.shoppers, options.slates, options.seed)
     stack.start_redis()
     applying = apply_features(stack.settings)
     source: Source = (
@@ -107,27 +117,44 @@ def _demo(stack: Stack, options: DemoOptions, console: Console) -> int:
         return 1
     entities = warm(replay, open_online_store(stack.settings))
     console.print(f"warmed the online store: {entities:,} entities")
+    if shop is not None:
+        shop.load(stack.settings, console)
     stack.start_workers()
+    if shop is not None:
+        shop.learn(stack)
     stack.start("learner", "learn")
     stack.start("review", "review", "keep")
+    if stack.settings.review_pages:
+        # Backtests and the SQL console read the archive.
+        stack.start("archiver", "archive")
     url = stack.start_service()
-    urls = [f"{url}/fraud/score", f"{url}/docs.json", f"{url}/metrics", f"{url}/readyz"]
+    if stack.settings.review_pages:
+        _say(console, pages_said(stack.settings, url))
+    if shop is not None:
+        shop.trained(console)
+    shown = ["fraud/score", *(() if shop is None else ("recommend", "trending")), "docs.json", "metrics", "readyz"]
+    urls = [f"{url}/{path}" for path in shown]
     console.print(f"playing {source.name} from {cut:%Y-%m-%d %H:%M} at {options.rate:g}/s; look at {url}/ meanwhile")
     share = options.share or min(1.0, SCORED_A_DAY / max(1, _per_day(source, cut)))
     if share < 1:
         console.print(f"scoring {share:.0%} of the cards; the other transactions enter at the log, unscored")
-    with passing_key(stack.settings, "headrace demo", ("fraud:score", "labels:write")) as api_key:
+    scopes = ("fraud:score", "labels:write", *(() if shop is None else SCOPES))
+    with passing_key(stack.settings, "headrace demo", scopes) as api_key:
         player = Player(url, FRAUD.name, open_log(stack.settings), share, api_key=api_key)
-        interrupted = _play(player, source, cut, replay, options, stack, console)
+        if shop is not None:
+            shop.start(url, api_key, options.seconds)
+        interrupted = _play(player, source, cut, replay, options, stack, console, shop)
+        shopping = None if shop is None else shop.finish()
     report = _settled_report(stack, player)
     cases_open = settled_cases(stack.settings, SETTLE_S)
-    facts = summarize(player.seen, report, urls, options.rate, interrupted, cases_open)
+    facts = summarize(player.seen, report, urls, options.rate, interrupted, cases_open, shopping)
     render(console, facts)
     if options.summary is not None:
         options.summary.write_bytes(msgspec.json.format(msgspec.json.encode(facts)))
     for failure in stack.failed():
         console.print(f"[red]ended early:[/] {failure}")
-    return 1 if player.seen.errors or stack.failed() or not player.seen.scored else 0
+    shopped = shopping is None or shopping.is_good
+    return 1 if player.seen.errors or stack.failed() or not player.seen.scored or not shopped else 0
 
 
 def _bootstrap(stack: Stack, source: Source, first: datetime, cut: datetime, console: Console) -> Replay:
@@ -156,8 +183,9 @@ def _play(
     options: DemoOptions,
     stack: Stack,
     console: Console,
+    shop: ShopDemo | None,
 ) -> bool:
-    """Play in a thread of its own, showing progress; True if a person stopped it."""
+    """Play in a thread of its own, showing progress; True if a person stopped it. The shoppers leave with the last."""
     failure: list[BaseException] = []
 
     def run() -> None:
@@ -176,6 +204,8 @@ def _play(
         while thread.is_alive():
             try:
                 line = progress_line(player.seen, _report(metrics), time.monotonic() - started, options)
+                if shop is not None and shop.player is not None:
+                    line += f"   {shop_line(shop.player.seen)}"
                 live.update(line)
                 if not sys.stdout.isatty() and time.monotonic() - said > 5:
                     said = time.monotonic()
@@ -184,6 +214,8 @@ def _play(
             except KeyboardInterrupt:
                 interrupted = True
                 player.stop()
+    if shop is not None:
+        shop.stop()
     if failure:
         raise failure[0]
     return interrupted
@@ -209,12 +241,18 @@ def _per_day(source: Source, day: datetime) -> int:
     return sum(1 for _ in source.between(day, day + timedelta(days=1)))
 
 
+def _say(console: Console, text: str) -> None:
+    """Print as it is: an address that is broken into lines, or whose parts are taken for marks, leads nowhere."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def run_up(settings: Settings) -> None:
     """Run the stack until Ctrl-C; the home keeps everything."""
     console = Console()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Stack(settings) as stack:
         try:
+            console.print("starting …")
             stack.start_redis()
             applying = apply_features(stack.settings)
             _, errors = applying.communicate()
@@ -227,6 +265,11 @@ def run_up(settings: Settings) -> None:
                 _bootstrap(stack, source, first, last, console)
             stack.start_workers()
             stack.start("learner", "learn")
+            if RECOMMENDATION in settings.use_cases:
+                stack.start("recommender", "recommend", "learn")
+                if settings.recommend_every:
+                    every = settings.environment()["HEADRACE_RECOMMEND_EVERY"]
+                    stack.start("recommend-train", "recommend", "train", "--every", every)
             stack.start("review", "review", "keep")
             stack.start("archiver", "archive")
             stack.start("audit", "audit", "keep")
@@ -243,7 +286,9 @@ def run_up(settings: Settings) -> None:
                 stack.start("feedback", "feedback", "--every", settings.environment()["HEADRACE_FEEDBACK_EVERY"])
             url = stack.start_service()
             redis = without_password(stack.settings.redis)
-            console.print(f"ready at {url}; Redis at {redis}; logs in {stack.home / 'logs'}; Ctrl-C stops")
+            _say(console, f"ready at {url}; Redis at {redis}; logs in {stack.home / 'logs'}; Ctrl-C stops")
+            if settings.review_pages:
+                _say(console, pages_said(stack.settings, url))
             while not stack.failed():
                 time.sleep(0.5)
             console.print("\n".join(stack.failed()))

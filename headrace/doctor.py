@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.cards import judge_cards, judge_secret_files
 from headrace.client_key import bearer, key_of
+from headrace.doctor_cases import examine_cases
 from headrace.doctor_home import examine_home
 from headrace.doctor_keys import examine_keys, judge_auth
 from headrace.doctor_log import READERS, Reader, examine_log, judge_learner, judge_learner_frozen
@@ -60,6 +61,7 @@ def examine(settings: Settings, url: str | None, environ: Mapping[str, str]) -> 
     yield from judge_secret_files(environ)
     yield from judge_cards(settings)
     yield from examine_home(settings.home, FRAUD)
+    yield examine_cases(settings)
     yield from examine_store(settings)
     if settings.kafka:
         yield from examine_kafka(settings.kafka, settings)

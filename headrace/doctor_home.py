@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from feature_repo.environment import environment
-from features.fraud import FEATURE_SETS
+from features.declared import FEATURE_SETS
 from features.store_plan import PLAN_FILE, PlanMissing, load_plan
 from headrace.finding import Finding, graded
 from models.registry import ModelNotFound

@@ -38,6 +38,7 @@ READERS = (
     Reader("archiver", "headrace archive", "WARN", "nothing is archived, and the log keeps what was not stored"),
     Reader("review", "headrace review keep", "WARN", "decisions do not become cases for the analysts"),
     Reader("audit", "headrace audit keep", "WARN", "decisions are not in the audit chain, and the log keeps them"),
+    Reader("sequencer", "headrace recommend learn", "WARN", "recommendations learn nothing new, and the log keeps it"),
     Reader("watcher", "headrace models watch", "WARN", "no shadow is compared, and no canary is rolled back by itself"),
 )
 KAFKA_READERS = (Reader(RELAY, "headrace relay", "FAIL", "nothing reaches Kafka, and the outbox fills"),)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,9 +30,10 @@ from headrace.forget_chain import ChainPlace
 from headrace.forget_files import ArchivePlace, CasePlace, LearnerPlace, SpoolPlace, StatesPlace, WatchPlace
 from headrace.forget_place import Place
 from headrace.forget_redis import AnswerPlace, LogPlace, RulePlace, StorePlace
-from headrace.review import FILE as CASE_FILE
+from headrace.review import has_cases, store_of_command
 from headrace.settings import Settings
 from headrace.watch import FOLDER as WATCH_FOLDER
+from review.case_store import CasesUnavailable
 from scoring.rule_redaction import Redaction
 from stream.archive import ArchiveInUse
 from stream.archive_erasure import texts_of
@@ -89,7 +91,7 @@ def forget_entity(settings: Settings, entity: str, value: str, by: str, why: str
             raise click.ClickException(
                 f"{error}; it does not lend the archive: stop it, and run the same again"
             ) from error
-        except (ChainBroken, TimeoutError, RedisError, sqlite3.OperationalError) as error:
+        except (ChainBroken, TimeoutError, RedisError, sqlite3.OperationalError, CasesUnavailable) as error:
             raise click.ClickException(str(error)) from error
     return _report(settings, counts, left, dry_run)
 
@@ -124,8 +126,8 @@ def _places(
     if (home / LEARNER_FILE).exists():
         places.append(LearnerPlace(home / LEARNER_FILE))
     places += [WatchPlace(path) for path in sorted((home / WATCH_FOLDER).glob("*.sqlite"))]
-    if (home / CASE_FILE).exists():
-        places.append(CasePlace(home / CASE_FILE))
+    if has_cases(settings):
+        places.append(CasePlace(partial(store_of_command, settings), redaction.without))
     return [*places, RulePlace(connection, redaction), recorded, SpoolPlace(home / "spool")]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -103,26 +103,28 @@ class WatchPlace:
 
 
 class CasePlace:
-    """Cases under review, their events and the labels they gave."""
+    """Cases under review, their events and the labels they gave, and what people wrote on any page."""
 
     name = "cases"
     is_held = False
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, opened: Callable[[], CaseStore], without: Callable[[str], str]) -> None:
+        """`without` is what stays of a text that somebody wrote."""
+        self._opened = opened
+        self._without = without
 
     def search(self, mention: Mention) -> int:
         """See `Place`."""
-        with closing(CaseStore(self._path)) as store:
-            found = store.flagged(mention.is_of)
+        with closing(self._opened()) as store:
+            found, named = store.flagged(mention.is_of), store.named(self._without)
         for decision in found:
             mention.note(decision)
-        return len(found)
+        return len(found) + named
 
     def erase(self, mention: Mention) -> int:
         """See `Place`."""
-        with closing(CaseStore(self._path)) as store:
-            return store.erase(mention.is_of)
+        with closing(self._opened()) as store:
+            return store.erase(mention.is_of, self._without)
 
 
 class SpoolPlace:

@@ -16,7 +16,7 @@ from models.registry import Registry
 from scoring.use_case import UseCase
 from stream.archive import Archive
 from training.archived_frame import Unlabelled, archived_frame
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 from training.promotion import no_rows
 from training.replay import Replay
 

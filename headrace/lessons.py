@@ -18,7 +18,7 @@ from features.feature_set import FeatureSet
 from headrace.source import Source
 from stream.archive import Archive
 from training.archived_frame import Unlabelled, archived_frame
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 from training.replay import Replay, in_share
 
 SAY_EVERY = 5000

@@ -18,6 +18,8 @@ import msgspec
 ROOMS = ("bench", "features", "headrace", "models", "review", "scoring", "stream", "training")
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
+QUIET = ("apprise", "httpx", "urllib3")
+"""They say each address that they ask, which may hold a secret: no less than a warning of theirs is logged."""
 PLACES_LIMIT = 20
 
 Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -70,6 +72,8 @@ def configure_logs(log_format: str, level: str) -> None:
 
     Where somebody else has taken over the root logger (a server, a test), it stays theirs.
     """
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     root = logging.getLogger()
     for present in list(root.handlers):
         if type(present) is logging.StreamHandler:

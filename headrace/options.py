@@ -11,6 +11,7 @@ import click
 from headrace.cards import open_guard
 from headrace.logs import configure_logs
 from headrace.settings import BY_NAME, InvalidSetting, Settings
+from stream.child import ChildError
 
 Command = Callable[..., Any]
 OF_PROCESSES = ("metrics_port", "host", "log_format", "log_level")
@@ -47,7 +48,7 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
                 settings = Settings(given)
                 configure_logs(settings.log_format, settings.log_level)
                 return command(settings=settings, **without_card_numbers(settings, options))
-            except (InvalidSetting, ValueError, LookupError, OSError) as error:
+            except (InvalidSetting, ValueError, LookupError, OSError, ChildError) as error:
                 raise click.ClickException(str(error)) from error
 
         wrapped.__doc__, wrapped.__name__ = command.__doc__, command.__name__

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 from zlib import crc32
 
 import msgspec
 
-from headrace.client_key import bearer, key_of
+from headrace.link import Failures, Link
 from stream.label_feed import LabelFeed
-from stream.log import Log, Message
+from stream.log import Log, Message, message_of
 from stream.played import Played
 from stream.records import Label, Transaction, encode
 from training.replay import in_share
@@ -24,9 +22,6 @@ from training.replay import in_share
 LANES = 4
 LANE_QUEUE_LIMIT = 2000
 BLOCK = 500
-TRIES = 6
-FIRST_PAUSE_S = 0.05
-TIMEOUT_S = 10.0
 
 
 @dataclass
@@ -51,8 +46,8 @@ class _Answer(msgspec.Struct):
 class Player:
     """Sends scored transactions and their labels over HTTP; what is not scored enters at the log.
 
-    A card's requests stay on one connection, in order. A request that fails is sent again with the same event id, as
-    every client should: an error is what remains after `TRIES`, or what a retry cannot mend (4xx).
+    A card's requests stay on one connection, in order. A request that fails is sent again, with the same event id
+    (`Link`).
     """
 
     def __init__(
@@ -64,10 +59,8 @@ class Player:
         clock: Callable[[], float] = time.monotonic,
         api_key: str | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        assert parts.hostname is not None
-        self._address = (parts.hostname, parts.port or 80)
-        self._headers = {"content-type": "application/json", **bearer(key_of(api_key))}
+        self._url = url
+        self._api_key = api_key
         self._score_path = f"/{use_case}/score"
         self._log = log
         self._share = share
@@ -79,6 +72,7 @@ class Player:
         self._feed = LabelFeed(limit=10_000_000)
         self._scored: set[str] = set()
         self.seen = ClientView()
+        self._failures = Failures(self.seen.errors, self.seen.sent_again)
 
     def play(self, source: Iterator[Played], rate: float, seconds: float, events: int | None, feed: LabelFeed) -> None:
         """Play until the source, the seconds or the events are over, or `stop` is called. Blocks.
@@ -147,36 +141,13 @@ class Player:
             thread.join()
 
     def _drive(self, lane: queue.Queue[tuple[str, bytes] | None]) -> None:
-        link = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
+        link = Link(self._url, self._api_key, self._failures)
         while (request := lane.get()) is not None:
             path, body = request
-            for attempt in range(1, TRIES + 1):
-                failure = self._try(link, path, body)
-                if failure is None:
-                    break
-                why, final = failure
-                with self._lock:
-                    (self.seen.errors if final or attempt == TRIES else self.seen.sent_again)[why] += 1
-                if final:
-                    break
-                time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
+            reply = link.send("POST", path, body)
+            if reply is not None:
+                self._count(path, reply.content, reply.took_ms)
         link.close()
-
-    def _try(self, link: http.client.HTTPConnection, path: str, body: bytes) -> tuple[str, bool] | None:
-        """One request: None when it succeeded, else what was wrong and whether that is final."""
-        sent_at = time.perf_counter()
-        try:
-            link.request("POST", path, body, self._headers)
-            answer = link.getresponse()
-            content = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            link.close()
-            return type(error).__name__, False
-        if answer.status >= 400:
-            final = answer.status < 500 and answer.status != 429
-            return f"{answer.status} {content[:120].decode(errors='replace')}", final
-        self._count(path, content, (time.perf_counter() - sent_at) * 1000)
-        return None
 
     def _count(self, path: str, content: bytes, took_ms: float) -> None:
         with self._lock:
@@ -191,4 +162,4 @@ class Player:
 
 
 def _message(record: Transaction | Label) -> Message:
-    return Message(record.topic, record.key, encode(record))
+    return message_of(record)

@@ -16,7 +16,7 @@ from models.ensemble import FEEDBACK
 from models.registry import Registry
 from scoring.live_models import registry_of
 from scoring.use_case import USE_CASES, UseCase
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 from training.gates import PromotionRefused
 from training.policy_cost import PolicyCost
 from training.promotion import Judged, judge_version, promote
@@ -113,9 +113,13 @@ def roll_back(settings: Settings, name: str, *, by: str, why: str, force: bool) 
 
 def use_case_of(name: str) -> UseCase:
     """The use case of a model's name."""
-    if name not in USE_CASES:
-        raise click.ClickException(f"there is no use case {name!r}; there is {', '.join(USE_CASES)}")
-    return USE_CASES[name]
+    if name in USE_CASES:
+        return USE_CASES[name]
+    from scoring.ranked_features import NAME as RANKER  # here, as it loads what is compiled
+
+    if name == RANKER:
+        raise click.ClickException("rankers have gates of their own: 'headrace recommend promote' and 'rollback'")
+    raise click.ClickException(f"there is no use case {name!r}; there is {', '.join(USE_CASES)}")
 
 
 def costs_of(settings: Settings, use_case: UseCase) -> PolicyCost:

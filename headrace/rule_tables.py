@@ -14,10 +14,12 @@ from rich.text import Text
 from scoring.rule_book import Written
 from scoring.rule_report import RuleReport
 from scoring.rule_steps import (
+    Answered,
     Approved,
     Backtested,
     Drafted,
     Listed,
+    ListStep,
     Snoozed,
     Step,
     Unlisted,
@@ -96,7 +98,7 @@ def step_row(version: int, step: Step | None, refused: str | None) -> tuple[str,
     if step is None:
         return (str(version), "", "", "unknown to this release")
     kind = str(step.__struct_config__.tag)
-    of = step.list if isinstance(step, Listed | Unlisted) else step.name
+    of = step.list if isinstance(step, ListStep) else step.name
     what = _what(step) if refused is None else f"not followed: {refused}"
     return (str(version), f"{step.at:%Y-%m-%d %H:%M:%S}", step.by, kind, of, what, step.why)
 
@@ -111,14 +113,20 @@ def _what(step: Step) -> str:
             return f"{revision}: until {'ever' if expires_at is None else expires_at.isoformat(timespec='seconds')}"
         case Listed(field=field, values=values, until=until):
             end = "ever" if until is None else until.isoformat(timespec="seconds")
-            return f"{field} {', '.join(values)} until {end}"
+            return f"{_waits(step)}{field} {', '.join(values)} until {end}"
         case Unlisted(field=field, values=values):
-            return f"{field} {', '.join(values)}"
+            return f"{_waits(step)}{field} {', '.join(values)}"
+        case Answered(version=version, agreed=agreed):
+            return f"{'agrees to' if agreed else 'refuses'} step {version}"
         case Snoozed(field=field, value=value, until=until):
             return f"{field} {value} until {until.isoformat(timespec='seconds')}"
         case Woken(field=field, value=value):
             return f"{field} {value}"
     return str(getattr(step, "revision", ""))
+
+
+def _waits(step: Listed | Unlisted) -> str:
+    return "waits for another person: " if step.waits else ""
 
 
 def report_tables(report: RuleReport) -> list[Table]:

@@ -34,10 +34,9 @@ from scoring.rule_steps import (
     Backtested,
     Drafted,
     Expired,
-    Listed,
+    ListStep,
     Shadowed,
     Step,
-    Unlisted,
 )
 from scoring.rules import LISTS, Rule
 from scoring.use_case import FRAUD
@@ -167,7 +166,7 @@ def backtest_rule(
                 (step for _, step in log.steps()),
                 Archive(settings.home / "archive"),
                 FRAUD.features,
-                _chooser(),
+                chooser(),
                 label_delay=timedelta(milliseconds=settings.label_delay),
                 since=None if since is None else since.replace(tzinfo=UTC),
                 until=None if until is None else until.replace(tzinfo=UTC),
@@ -181,7 +180,7 @@ def backtest_rule(
             do(log, step, f"revision {written.revision} of rule {name!r} is backtested")
 
 
-def _chooser() -> Any:
+def chooser() -> Any:
     """The policy's cheapest outcome, with as many analysts as it takes, and nothing let through."""
     from scoring.policy_budget import OwnBudget
     from scoring.policy_costs import LetThrough
@@ -242,7 +241,7 @@ def print_history(settings: Settings, name: str | None, as_json: bool) -> None:
 
 
 def _subject(step: Step) -> str:
-    return step.list if isinstance(step, Listed | Unlisted) else step.name
+    return step.list if isinstance(step, ListStep) else step.name
 
 
 def until_of(lifetime: str, now: datetime) -> datetime | None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.assembly import all_views, open_online_store, open_outbox, open_scorer
+from features.declared import all_views
+from headrace.assembly import open_online_store, open_outbox, open_scorer
 from headrace.cards import open_guard
 from headrace.process_metrics import watched
 from headrace.settings import Settings
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
     from training.state_files import Every
 
 KEEP_ALIVE_S = 75
+STREAMS_GRACE_S = 6
+"""How long a stopping service with pages waits for their streams; the longest answer of the API takes 5 s."""
 _log = logging.getLogger(__name__)
 
 
 def run_worker(settings: Settings, stop: Event) -> None:
     """Fold until stopped."""
+    import features.kernel  # noqa: F401  what is compiled is loaded now, not with partitions in hand
     from features.pipeline import work_forever
     from features.worker import Folder
 
@@ -46,6 +50,7 @@ def run_worker(settings: Settings, stop: Event) -> None:
 
 def run_scorer(settings: Settings, topic: str, stop: Event) -> None:
     """Score what arrives on a topic until stopped."""
+    import features.kernel  # noqa: F401  loaded now, as in a worker
     from scoring.stream_door import Progress, group_of, score_forever
 
     group_of(topic)
@@ -106,6 +111,9 @@ def run_service(settings: Settings) -> None:
     command += ["--host", settings.host, "--port", str(port), "--working-dir", str(Path(__file__).parent.parent)]
     # Callers hold their connections; the default closes an idle one after 5 s.
     command += ["--timeout-keep-alive", str(KEEP_ALIVE_S)]
+    if settings.review_pages:
+        # Their streams last until the page goes; no answer of the API takes as long.
+        command += ["--timeout-graceful-shutdown", str(STREAMS_GRACE_S)]
     os.execve(sys.executable, command, environment)
 
 

@@ -11,10 +11,13 @@ from typing import Any
 from features.duration import duration_us
 from headrace.logs import FORMATS, LEVELS
 from headrace.secret_file import SUFFIX, secret_of
+from review.person import roles_of
 from stream.card_guard import TREATMENTS
 from stream.card_key import LEAST_CHARACTERS
 from stream.kafka_security import MECHANISMS, PROTOCOLS, KafkaSecurity
 from stream.tls import TlsFiles, with_files, without_password
+
+USE_CASES = ("fraud", "recommendation")
 
 
 class InvalidSetting(ValueError):
@@ -99,8 +102,16 @@ def one_of(*allowed: str) -> Callable[[str], str]:
     return read
 
 
+def use_cases(text: str) -> frozenset[str]:
+    """Some of `USE_CASES`, separated by commas; at least one."""
+    names = frozenset(name.strip() for name in text.split(","))
+    if unknown := sorted(names - set(USE_CASES)):
+        raise ValueError(f"{unknown[0]!r} is none of {', '.join(USE_CASES)}")
+    return names
+
+
 def card_key(text: str) -> str:
-    """Nothing, or a text that cannot be guessed."""
+    """Nothing, or a text that cannot be guessed: of card numbers, and of widgets."""
     if text and len(text) < LEAST_CHARACTERS:
         raise ValueError(f"{len(text)} characters can be guessed; give at least {LEAST_CHARACTERS}")
     return text
@@ -129,6 +140,9 @@ SETTINGS = (
     Setting("port", "0", "port the service listens on; 0: a free one", int),
     Setting("workers", "1", "worker processes of the service", positive),
     Setting("partitions", "8", "partitions of each topic; fixed once the log has records", positive),
+    Setting("use_cases", "fraud,recommendation", "what the service answers: fraud, recommendation or both", use_cases),
+    Setting("slate_retention", "1d", "how long feedback to a slate is taken", milliseconds),
+    Setting("slate_policy", "", "slate policy file, such as a copy of scoring/slate.toml; empty: that one"),
     Setting("deadline", "50ms", "how long a scoring answer may take where the request does not say", milliseconds),
     Setting("clock_skew", "60s", "how far in the future an event's time may lie", milliseconds),
     Setting("answer_retention", "7d", "how long a decision answers retries and GET /decisions", milliseconds),
@@ -140,8 +154,10 @@ SETTINGS = (
     Setting("skew_every", "1d", "how often `up` compares served features with the archive; 0s: never", milliseconds),
     Setting("report_every", "1d", "how often `up` evaluates and looks for drift; 0s: never", milliseconds),
     Setting("feedback_every", "6h", "how often `up` trains the feedback model anew; 0s: never", milliseconds),
+    Setting("recommend_every", "6h", "how often `up` fits recommendations anew; 0s: never", milliseconds),
     Setting("feedback_window", "30d", "how far back the verdicts lie that teach the feedback model", milliseconds),
     Setting("outbox_limit", "1000000", "records in one outbox partition before new ones are refused", positive),
+    Setting("sequence_limit", "200000", "entries of the sequence of recommending kept for late readers", positive),
     Setting("pending_limit", "1000", "answered but unfolded records that one entity shows to readers", positive),
     Setting(
         "appendfsync",
@@ -153,6 +169,41 @@ SETTINGS = (
     Setting(
         "let_through_key", "", "secret text that draws which would-be declines the policy lets through", secret=True
     ),
+    Setting(
+        "cases",
+        "",
+        "postgresql://user:password@host/database of the cases; empty: review.sqlite in the home",
+        secret=True,
+    ),
+    Setting("review_url", "", "https address of the analysts' pages; empty: they answer on this machine alone"),
+    Setting("review_service", "", "address of the service whose /metrics the live dashboard shows; empty: none"),
+    Setting("review_pages", "off", "serve the analysts' pages beside the API, at its port: on or off", switch),
+    Setting("review_port", "3100", "port the analysts' pages listen on", port_number),
+    Setting("oidc_issuer", "", "OpenID Connect provider that people sign in with, as it calls itself; empty: none"),
+    Setting("oidc_client_id", "", "who the pages are at that provider"),
+    Setting("oidc_client_secret", "", "their secret there; empty: a public client", secret=True),
+    Setting("oidc_role_claim", "groups", "claim of the provider's ID token that gives roles; dots go into it"),
+    Setting("oidc_roles", "", "its values' roles, such as fraud-team=analyst,…; empty: by name", roles_of),
+    Setting("oidc_name_claim", "preferred_username", "claim of the ID token that is the person's name"),
+    Setting("alerts", "", "file of the conditions for alerts, such as a copy of review/alerts.toml; empty: that one"),
+    Setting("alert_urls", "", "where alerts go: Apprise's URLs of mail and chat, with spaces between", secret=True),
+    Setting("alert_webhooks", "", "https addresses that get alerts as signed JSON, with spaces between", secret=True),
+    Setting(
+        "alert_key", "", "secret text that signs those webhooks; two, with a space between, to change it", secret=True
+    ),
+    Setting("sql_time", "10s", "how long a query of the SQL console may take", milliseconds),
+    Setting("sql_memory", "536870912", "bytes of memory that a query of the SQL console may take", positive),
+    Setting("backtest_time", "2m", "how long a backtest of a rule may take on a page", milliseconds),
+    Setting("backtest_memory", "1073741824", "bytes of memory that a backtest on a page may take", positive),
+    Setting("backtests", "2", "backtests that run at a time on the pages; the others wait", positive),
+    Setting(
+        "widget_key",
+        "",
+        "secret text that widgets' keys follow from; empty: <home>/widget.key",
+        card_key,
+        secret=True,
+    ),
+    Setting("review_policy", "", "review policy file, such as a copy of review/review.toml; empty: that one"),
     Setting(
         "card_numbers", "tokenise", f"what is done about card numbers: {' or '.join(TREATMENTS)}", one_of(*TREATMENTS)
     ),
@@ -204,6 +255,13 @@ class Settings:
             self._values["redis"] = with_files(self.redis, self._files("redis")) if self.redis else ""
         except ValueError as error:
             raise InvalidSetting(f"HEADRACE_REDIS={without_password(self.redis)!r}: {error}") from None
+        if self.review_pages and self.workers > 1:
+            # Streams, alerts and rates would be right, as each process has its own or the database's. A rule's backtest
+            # is one process's, and the next look at it could reach another.
+            raise InvalidSetting(
+                f"HEADRACE_REVIEW_PAGES='on' needs one worker, and HEADRACE_WORKERS={self.workers}; "
+                "serve the pages alone with 'headrace review serve'"
+            )
 
     def __getattr__(self, name: str) -> Any:
         try:

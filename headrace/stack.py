@@ -14,7 +14,7 @@ from headrace.settings import Settings
 from stream.child import Child, ChildError, free_port
 from stream.embedded_redis import EmbeddedRedis
 
-READY_TIMEOUT_S = 90.0
+READY_TIMEOUT_S = 300.0
 STOP_GRACE_S = 8.0
 PORT_TRIES = 3
 

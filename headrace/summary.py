@@ -9,6 +9,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from headrace.latencies import in_ms, percentile_ms
+from headrace.shop_summary import ShopSummary, shop_table
+
 if TYPE_CHECKING:
     from headrace.demo import DemoOptions
     from headrace.play import ClientView
@@ -46,6 +49,7 @@ class Summary(msgspec.Struct, kw_only=True):
     quality: dict[str, Quality]
     urls: list[str]
     interrupted: bool
+    shoppers: ShopSummary | None = None
 
 
 def settled_labels(report: dict[str, Any]) -> int:
@@ -55,16 +59,21 @@ def settled_labels(report: dict[str, Any]) -> int:
 
 
 def summarize(
-    seen: ClientView, report: dict[str, Any], urls: list[str], rate: float, interrupted: bool, cases_open: int
+    seen: ClientView,
+    report: dict[str, Any],
+    urls: list[str],
+    rate: float,
+    interrupted: bool,
+    cases_open: int,
+    shoppers: ShopSummary | None = None,
 ) -> Summary:
     """The summary of what the client saw, what the learner reports and how many cases wait for an analyst."""
-    took = np.array(seen.latency_ms)
     return Summary(
         events_scored=seen.scored,
         events_unscored=seen.unscored,
         rate_asked=rate,
-        latency_p50_ms=round(float(np.percentile(took, 50)), 3) if len(took) else None,
-        latency_p99_ms=round(float(np.percentile(took, 99)), 3) if len(took) else None,
+        latency_p50_ms=percentile_ms(seen.latency_ms, 50),
+        latency_p99_ms=percentile_ms(seen.latency_ms, 99),
         outcomes=dict(seen.outcomes),
         degraded=dict(seen.degraded),
         errors=dict(seen.errors),
@@ -79,6 +88,7 @@ def summarize(
         },
         urls=urls,
         interrupted=interrupted,
+        shoppers=shoppers,
     )
 
 
@@ -106,7 +116,7 @@ def render(console: Console, summary: Summary) -> None:
     table.add_row("events scored", f"{summary.events_scored:,} over HTTP, asked for {summary.rate_asked:g}/s")
     if summary.events_unscored:
         table.add_row("events unscored", f"{summary.events_unscored:,} through the log")
-    table.add_row("latency, client", f"p50 {_ms(summary.latency_p50_ms)}, p99 {_ms(summary.latency_p99_ms)}")
+    table.add_row("latency, client", f"p50 {in_ms(summary.latency_p50_ms)}, p99 {in_ms(summary.latency_p99_ms)}")
     table.add_row("outcomes", ", ".join(f"{name} {count:,}" for name, count in sorted(summary.outcomes.items())))
     table.add_row("labels", f"{summary.labels_sent:,} sent as they became known, {summary.labels_learned:,} learned")
     table.add_row("cases to review", f"{summary.cases_open:,} open")
@@ -123,12 +133,10 @@ def render(console: Console, summary: Summary) -> None:
         table.add_row("errors", ", ".join(f"{name} x {count:,}" for name, count in summary.errors.items()))
     table.add_row("looked at while it ran", "\n".join(summary.urls))
     console.print(table)
+    if summary.shoppers is not None:
+        console.print(shop_table(summary.shoppers))
     if not any(quality.auc is not None for quality in summary.quality.values()):
         console.print("no quality yet: labels of both classes come days after their events; play longer to see it")
-
-
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} ms"
 
 
 def _figure(value: float | None) -> str:

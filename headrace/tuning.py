@@ -15,7 +15,7 @@ from rich.table import Table
 from headrace.settings import milliseconds
 from headrace.tuning_options import TuningOptions
 from models.manifest import Parameter, SearchSummary
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 from training.search import Budget, Search, Trial, search
 
 SHOWN_TRIALS = 10

@@ -8,8 +8,8 @@ from threading import Event
 from headrace.assembly import open_log
 from headrace.settings import Settings
 from stream.log import Log, LogUnavailable
+from stream.patience import Patience
 
-FIRST_PAUSE_S = 0.5
 PAUSE_LIMIT_S = 5.0
 
 _log = logging.getLogger(__name__)
@@ -21,12 +21,10 @@ def open_log_when_up(settings: Settings, stop: Event) -> Log | None:
     Waits only for what a retry can help: an address that is none raises `ValueError` at once. The Redis log connects
     with its first command, so here only Kafka is waited for; the loops wait for Redis themselves.
     """
-    pause_s = FIRST_PAUSE_S
+    patience = Patience(stop, _log, "waiting", PAUSE_LIMIT_S)
     while not stop.is_set():
         try:
             return open_log(settings)
         except LogUnavailable as error:
-            _log.warning("%s; trying again in %.1f s", error, pause_s)
-            stop.wait(pause_s)
-            pause_s = min(pause_s * 2, PAUSE_LIMIT_S)
+            patience.wait(error)
     return None

@@ -100,6 +100,12 @@ class ShapModel:
             return frozenset(np.flatnonzero(self._core.weights).tolist())
         return frozenset(self._core.feature[self._core.feature != LEAF].tolist())
 
+    @property
+    def boosted(self) -> tuple[Trees, float] | None:
+        """The trees and what their sum begins with, where the model is a logistic function of them and nothing else."""
+        is_alone = self._imputed is None and self._scaling is None and self.unit == "log-odds"
+        return (self._core, self._base) if is_alone and isinstance(self._core, Trees) else None
+
     def explain(self, x: Vector, reference: Vector) -> ShapValues:
         """Share out the difference between a vector and a reference, both of shape (n_features,) with NaN for unknown.
 
@@ -152,6 +158,8 @@ class ShapModel:
         return seen.astype(np.float64)
 
     def _trees(self, named: Attributes) -> Trees:
+        from models import shap_kernel  # noqa: F401  loaded with the model, not within the first request that asks
+
         modes = named["nodes_modes"]
         if unknown := set(modes) - {b"BRANCH_LEQ", b"LEAF"}:
             raise NotExplainable(f"{self._subject} has tree nodes of mode {unknown.pop().decode()!r}, not BRANCH_LEQ")

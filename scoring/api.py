@@ -17,12 +17,14 @@ from prometheus_client import Counter
 from models.shap import NotExplainable
 from scoring.explanation import ExactExplainer
 from scoring.observed import Observed
+from scoring.rule_feed import RuleFeed
 from scoring.scorer import EventConflict, Scorer
 from stream.card_guard import REFUSING, CardGuard
 from stream.card_numbers import mask_bytes
 from stream.connection import RedisError, RedisUnavailable
+from stream.invalid_record import InvalidRecord
 from stream.log import LogFull
-from stream.records import Action, Decision, InvalidRecord, Label, Reading, Transaction, check_time, decode, encode
+from stream.records import Action, Decision, Label, Reading, Transaction, check_time, decode, encode
 
 JSON = b"application/json"
 RETRY_AFTER_S = 1
@@ -50,7 +52,7 @@ class Post(NamedTuple):
 
 
 class Api:
-    """The routes of one use case over one scorer."""
+    """The routes of one use case over one scorer; where it `scores` nothing, events and labels alone."""
 
     def __init__(
         self,
@@ -59,8 +61,10 @@ class Api:
         deadline_ms: float,
         explainer: ExactExplainer | None = None,
         cards: CardGuard = REFUSING,
+        scores: bool = True,
     ) -> None:
         self.scorer = scorer
+        self.scores = scores
         self.explainer = explainer
         self.cards = cards
         self.clock_skew = timedelta(milliseconds=clock_skew_ms)
@@ -70,9 +74,9 @@ class Api:
             "/labels": self._label,
         }
         self.score_route = f"/{scorer.use_case.name}/score"
-        self.routes = frozenset({self.score_route, *self._routes})
+        self.routes = frozenset({*([self.score_route] if scores else []), *self._routes})
         """The paths that take a POST of one record."""
-        self.batch_route = f"/{scorer.use_case.name}/score/batch"
+        self.batch_route = f"/{scorer.use_case.name}/score/batch" if scores else ""
         self._counted: dict[tuple[str, int], Counter] = {}
         self.observed = Observed(scorer.use_case.name)
         self._redis_answered = False
@@ -80,7 +84,9 @@ class Api:
     def post(self, path: str, body: bytes, deadline_ms: float | None = None) -> Answer:
         """Answer a POST to one of `routes`. Never raises: every failure is an answer that says what to do."""
         deadline_ms = self.deadline_ms if deadline_ms is None else deadline_ms
-        if path == self.score_route:
+        if path not in self.routes:
+            answer = refusal(404, "not served here", f"this process does not answer {path}; see HEADRACE_USE_CASES")
+        elif path == self.score_route:
             answer = self.score_all([Post(body, deadline_ms)])[0]
         else:
             answer = self._answer(self._routes[path], body, deadline_ms)
@@ -105,7 +111,7 @@ class Api:
                 continue
             self.observed.traceparent = posts[place].traceparent
             took_s = time.perf_counter() - started_s
-            self.observed.score(scored.decision, took_s, posts[place].deadline_ms / 1000)
+            self.observed.score(scored.decision, took_s, posts[place].deadline_ms / 1000, scored.is_new)
             answers[place] = Answer(200, encode(scored.decision) if scored.content is None else scored.content)
         self.observed.traceparent = None
         return [answers[place] for place in range(len(posts))]
@@ -152,10 +158,20 @@ class Api:
     def ready(self) -> list[str]:
         """What keeps this scorer from being ready: nothing where it is.
 
-        Redis has to have answered once: then it is the right one. Later it may go, the scorer stays ready: it answers.
+        Redis has to have answered once: then it is the right one; and the rule book has to be known, or the shipped
+        rules alone would decide. Later Redis may go, the scorer stays ready: it answers.
         """
-        if self.scorer.models().batch is None:
+        if self.scores and self.scorer.models().batch is None:
             return ["no champion model is loaded"]
+        return self._without_redis() or self._without_rules()
+
+    def _without_rules(self) -> list[str]:
+        rules = self.scorer.rules
+        if self.scores and isinstance(rules, RuleFeed) and not rules.was_answered:
+            return ["the rule book was not read yet; it is asked for several times a second"]
+        return []
+
+    def _without_redis(self) -> list[str]:
         if self._redis_answered:
             return []
         try:

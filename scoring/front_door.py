@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from _bentoml_sdk import Service
 
@@ -21,12 +21,15 @@ from scoring.asgi_answer import respond
 from scoring.batch_door import USUAL, BatchDoor, Bounds
 from scoring.gate import Gate
 from scoring.key_feed import KeyFeed
-from scoring.openapi import amended
+from scoring.pages_door import Pages, PagesDoor
 from scoring.redeal import Redealing
 from scoring.rounds import Rounds
 from scoring.whole_body import WholeBody
 from stream.card_numbers import mask
-from stream.records import InvalidRecord
+from stream.invalid_record import InvalidRecord
+
+if TYPE_CHECKING:
+    from scoring.recommend_api import RecommendApi
 
 DECISIONS = "/decisions/"
 EXPLANATIONS = "/explanations/"
@@ -43,14 +46,19 @@ class FrontDoor:
         body_limit: int,
         bounds: Bounds = USUAL,
         takes_records: bool = True,
+        recommend: Callable[[], RecommendApi | None] = lambda: None,
     ) -> None:
+        from scoring.recommend_door import RecommendDoor  # here, as BentoML's parent process has no door
+
         self.inner = inner
         self.api = api
+        self.recommend = recommend
         self.body_limit = body_limit
         self.takes_records = takes_records
         self._turns = Turns()
         self._rounds = Rounds()
         self._batches = BatchDoor(bounds, self._rounds)
+        self._recommendations = RecommendDoor(self._turns, body_limit, bounds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a hot route, or pass the request on."""
@@ -89,7 +97,25 @@ class FrontDoor:
                 elif cleaned is not None:
                     await self.inner(*_with_body(scope, receive, cleaned), send)
                 return
+            recommend = self.recommend()
+            if recommend is not None and (route := self._recommendations.route_of(method, path)) is not None:
+                found_or_left = await self._recommend(recommend, route, scope, receive)
+                if found_or_left is not None:
+                    api.count(route, found_or_left.status)
+                    await respond(send, found_or_left)
+                return
         await self.inner(scope, receive, send)
+
+    async def _recommend(self, api: RecommendApi, route: str, scope: Scope, receive: Receive) -> Answer | None:
+        """The answer of recommending; None where the client left before its body was whole."""
+        deadline_ms = _deadline_of(scope)
+        if isinstance(deadline_ms, Answer):
+            return deadline_ms
+
+        async def read(limit: int) -> bytes | Answer | None:
+            return await _read(receive, limit)
+
+        return await self._recommendations.answer(api, route, scope, read, deadline_ms)
 
     async def _post(self, api: Api, scope: Scope, receive: Receive) -> Answer | None:
         """The answer; None where the client left before its body was whole."""
@@ -137,6 +163,8 @@ class Documented:
 
     def asdict(self) -> dict[str, Any]:
         """As `/docs.json` gives it."""
+        from scoring.openapi import amended
+
         return amended(self._spec.asdict())
 
 
@@ -159,18 +187,24 @@ class Doors:
     """What a BentoML service class inherits to be served by a front door. `api` is set when an instance starts."""
 
     api: ClassVar[Api | None] = None
+    recommend: ClassVar[RecommendApi | None] = None
     body_limit: ClassVar[int] = 65536
     batch_bounds: ClassVar[Bounds] = USUAL
     front_door: ClassVar[bool] = True
     processes: ClassVar[int] = 1
     keys: ClassVar[KeyFeed | None] = None
     """None where nobody is asked for a key: then there is no gate."""
+    has_pages: ClassVar[bool] = False
+    pages: ClassVar[Pages | None] = None
+    """Pages beside the API, where there are any: set when an instance starts."""
 
     @classmethod
     def behind_front_door(cls, app: AsgiApp) -> AsgiApp:
         """The application that the server runs."""
-        door = FrontDoor(app, lambda: cls.api, cls.body_limit, cls.batch_bounds, takes_records=cls.front_door)
-        guarded = door if cls.keys is None else Gate(door, cls.keys, cls.batch_bounds)
+        door = FrontDoor(app, lambda: cls.api, cls.body_limit, cls.batch_bounds, cls.front_door, lambda: cls.recommend)
+        guarded: AsgiApp = door if cls.keys is None else Gate(door, cls.keys, cls.batch_bounds)
+        if cls.has_pages:
+            guarded = PagesDoor(guarded, lambda: cls.pages)
         return Redealing(guarded) if cls.processes > 1 else guarded
 
 

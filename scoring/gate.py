@@ -60,7 +60,7 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an admitted request on, or say why it is not one."""
         if scope["type"] == "http":
-            asked = asked_by(scope["path"])
+            asked = asked_by(scope["path"], scope["method"])
             if asked is not _NOTHING:
                 found = self._caller(scope, asked)
                 if isinstance(found, Caller):

@@ -23,7 +23,7 @@ class Ask(Enum):
 Asked = str | Ask
 
 SCOPES = frozenset(
-    {"events:write", "labels:write", "metrics:read"}
+    {"events:write", "labels:write", "metrics:read", "items:write", "recommendation:read", "recommendation:write"}
     | {f"{name}:{verb}" for name in USE_CASES for verb in ("score", "read")}
 )
 """Every scope there is."""
@@ -36,6 +36,10 @@ PATHS: dict[str, Asked] = {
     "/events": "events:write",
     "/labels": "labels:write",
     "/metrics": "metrics:read",
+    "/recommend": "recommendation:read",
+    "/trending": "recommendation:read",
+    "/feedback": "recommendation:write",
+    "/items": "items:write",
     "/": Ask.ANY_KEY,
     "/docs.json": Ask.ANY_KEY,
     "/schema.json": Ask.ANY_KEY,
@@ -45,25 +49,31 @@ BATCHES = frozenset(f"/{name}/score/batch" for name in USE_CASES)
 PREFIXES: tuple[tuple[str, Asked], ...] = (
     ("/decisions/", READ),
     ("/explanations/", READ),
+    ("/similar/", "recommendation:read"),
+    ("/items/", "items:write"),
     ("/static_content/", Ask.ANY_KEY),
 )
+READ_ONLY: dict[str, Asked] = {"/items/": "recommendation:read"}
+"""What a GET asks for, of prefixes where everything else asks for more."""
 
 
 class InvalidScope(ValueError):
     """A text that is no scope, or one that no path asks for."""
 
 
-def asked_by(path: str) -> Asked | None:
+def asked_by(path: str, method: str = "") -> Asked | None:
     """What a path asks for; None for a path that the service does not have.
 
     >>> asked_by("/fraud/score"), asked_by("/decisions/tx-1"), asked_by("/livez"), asked_by("/secret")
     ('fraud:score', 'fraud:read', <Ask.NOTHING: 'nothing'>, None)
+    >>> asked_by("/items/i-1", "PUT"), asked_by("/items/i-1", "GET")
+    ('items:write', 'recommendation:read')
     """
     found = PATHS.get(path)
     if found is None:
         for prefix, asked in PREFIXES:
             if path.startswith(prefix):
-                return asked
+                return READ_ONLY.get(prefix, asked) if method == "GET" else asked
     return found
 
 
@@ -71,7 +81,7 @@ def allowed_by(patterns: Iterable[str]) -> frozenset[str]:
     """Every scope that one of these covers. What no longer exists, or does not yet, covers nothing.
 
     >>> sorted(allowed_by(["fraud:*", "*:write"]))
-    ['events:write', 'fraud:read', 'fraud:score', 'labels:write']
+    ['events:write', 'fraud:read', 'fraud:score', 'items:write', 'labels:write', 'recommendation:write']
     """
     return frozenset(scope for scope in SCOPES if any(_covers(pattern, scope) for pattern in patterns))
 

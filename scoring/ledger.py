@@ -32,19 +32,19 @@ class Ledger:
     _COMMIT = """
     local existing = redis.call('GET', KEYS[1])
     if existing then return existing end
-    if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[7]) then return redis.error_reply('OUTBOXFULL') end
+    if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[6]) then return redis.error_reply('OUTBOXFULL') end
     local fields = {}
     for i = 4, #KEYS do fields[i] = redis.call('HLEN', KEYS[i]) end
     redis.call('XADD', KEYS[2], '*', 'k', ARGV[1], 'v', ARGV[2])
     if ARGV[3] ~= '' then redis.call('XADD', KEYS[3], '*', 'k', ARGV[1], 'v', ARGV[3]) end
-    redis.call('SET', KEYS[1], ARGV[3] ~= '' and ARGV[3] or ARGV[9], 'PX', ARGV[4])
-    local full, limit = 0, tonumber(ARGV[8])
+    redis.call('SET', KEYS[1], ARGV[3] ~= '' and ARGV[3] or ARGV[8], 'PX', ARGV[4])
+    local full, limit = 0, tonumber(ARGV[7])
     for i = 4, #KEYS do
         if fields[i] >= limit then
             full = full + 1
         else
-            redis.call('HSET', KEYS[i], ARGV[5], ARGV[i + 6])
-            if fields[i] == 0 then redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
+            redis.call('HSET', KEYS[i], ARGV[5], ARGV[i * 2 + 1])
+            if fields[i] == 0 then redis.call('PEXPIRE', KEYS[i], ARGV[i * 2 + 2]) end
         end
     end
     return full
@@ -115,12 +115,12 @@ class Ledger:
             kept,
             self.keep_ms,
             f"p:{record.identity}",
-            self.store.ttl_ms,
             self.outbox_limit,
             self.pending_limit,
             b"" if kept else marker_of(record),
-            *pending.values(),
         ]
+        for ref, rows in pending.items():
+            args += (rows, self.store.ttl_ms(ref.entity))
         return self._commit.command(keys, args)
 
     def committed(self, record: Event | Label, reply: object) -> bytes | int:

@@ -21,6 +21,7 @@ from scoring.member_feed import MemberFeed
 from stream.connection import RedisConnection, RedisError, RedisUnavailable
 
 REFRESH_INTERVAL_S = 0.5
+READ_TIMEOUT_MS = 500.0
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class ModelFeed:
         self.current = LiveModels()
         self.problems: dict[str, str] = {}
         self.failures = 0
-        self._connection = RedisConnection(redis_url, timeout_ms=500)
+        self._connection = RedisConnection(redis_url, READ_TIMEOUT_MS)
         self._snapshot = b""
         self._champion = MemberFeed(name, definition_hash, registry, limit_ms)
         self._canary = MemberFeed(name, definition_hash, registry, limit_ms)

@@ -40,6 +40,12 @@ OF_SCORING = (
     ),
     Metric("headrace_stage_seconds", "histogram", "Time of one stage of a score.", ("stage",), STAGE_BUCKETS_S),
     Metric("headrace_outcomes_total", "counter", "Decisions.", ("use_case", "outcome")),
+    Metric(
+        "headrace_amount_total",
+        "counter",
+        "Money that decisions were about, an answer that was found again left out.",
+        ("use_case", "outcome", "currency"),
+    ),
     Metric("headrace_degraded_total", "counter", "Decisions that lacked something, by what was missing.", ("missing",)),
     Metric(
         "headrace_member_score",
@@ -109,7 +115,55 @@ OF_LEARNER = (
         ("use_case", "weights"),
     ),
 )
-EVERY = {metric.name: metric for metric in (*OF_SCORING, *OF_PROCESSES, *OF_LOG, *OF_LEARNER)}
+OF_RECOMMENDING = (
+    Metric("headrace_recommend_seconds", "histogram", "From the parsed request to the slate.", (), LATENCY_BUCKETS_S),
+    Metric(
+        "headrace_recommend_stage_seconds", "histogram", "Time of one stage of a slate.", ("stage",), STAGE_BUCKETS_S
+    ),
+    Metric("headrace_slates_total", "counter", "Slates, by what ranked them.", ("scenario", "ranker")),
+    Metric(
+        "headrace_slate_items_total",
+        "counter",
+        "Items in slates, by the source that lifted them, ranked or explored.",
+        ("source", "place"),
+    ),
+    Metric("headrace_slates_degraded_total", "counter", "Slates that lacked something, by what.", ("missing",)),
+    Metric("headrace_slate_feedback_total", "counter", "Actions that answer a slate, by action.", ("action",)),
+    Metric(
+        "headrace_recommender_behind_entries",
+        "gauge",
+        "Entries of the sequence that the state of recommending has not taken in yet.",
+    ),
+)
+OF_RECOMMENDER = (
+    Metric(
+        "headrace_recommender_entries",
+        "gauge",
+        "Entries of the sequence that the learner of recommending took in, by what they did.",
+        ("effect",),
+    ),
+    Metric(
+        "headrace_recommender_learner_behind_entries", "gauge", "Entries of the sequence that it has not taken in yet."
+    ),
+    Metric("headrace_recommender_items", "gauge", "Items that it knows."),
+    Metric("headrace_recommender_visitors", "gauge", "Visitors that it knows."),
+    Metric(
+        "headrace_recommender_shown",
+        "gauge",
+        "Recommended items since it started, and those of them acted on: by source, place and scenario.",
+        ("by", "name", "what"),
+    ),
+    Metric(
+        "headrace_recommender_hit_ratio",
+        "gauge",
+        "How often the next item was among the ten that it would have proposed.",
+    ),
+    Metric("headrace_recommender_problems", "gauge", "1 where its state is not the whole sequence's."),
+)
+EVERY = {
+    metric.name: metric
+    for metric in (*OF_SCORING, *OF_RECOMMENDING, *OF_PROCESSES, *OF_LOG, *OF_LEARNER, *OF_RECOMMENDER)
+}
 
 
 def counts_text(counts: Counts, table: Iterable[Metric] = EVERY.values()) -> str:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from scoring.metric_table import BATCH_BUCKETS, EVERY, LATENCY_BUCKETS_S, SCORE_BUCKETS, STAGE_BUCKETS_S
 from scoring.tally import OTHER, Counts, Labels, Tally, count_bounded
-from stream.records import Decision
+from stream.records import Decision, Transaction
 
 if TYPE_CHECKING:
     from scoring.traces import Traces
 
 REMARK_INTERVAL_S = 10.0
 """Slow and degraded answers have one line of the log in this time, which says how many there were."""
-CLOCK_ERROR_S = 0.0005
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +28,8 @@ class Observed:
 
     Parameters
     ----------
-    clock, calendar
-        Seconds that never go back; seconds since 1970.
+    clock
+        Seconds that never go back.
 
     Attributes
     ----------
@@ -38,13 +37,11 @@ class Observed:
         What the request that is answered now says of its trace (W3C). Whoever sets it clears it.
     """
 
-    def __init__(
-        self, use_case: str, clock: Callable[[], float] = time.monotonic, calendar: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, use_case: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.use_case = use_case
         self.traces: Traces | None = None
         self.traceparent: bytes | None = None
-        self._clock, self._calendar = clock, calendar
+        self._clock = clock
         self._latency = Tally(LATENCY_BUCKETS_S)
         self._stages = {
             stage: Tally(STAGE_BUCKETS_S) for stage in ("read", "features", "models", "rules", "reasons", "record")
@@ -52,6 +49,7 @@ class Observed:
         self._members = {member: Tally(SCORE_BUCKETS) for member in ("all", "batch", "feedback", "online")}
         self._batches = Tally(BATCH_BUCKETS)
         self._outcomes: dict[str, int] = {"approve": 0, "review": 0, "decline": 0}
+        self._amounts: dict[Labels, float] = {}
         self._degraded: dict[Labels, int] = {}
         self._versions: dict[Labels, int] = {}
         self._rules: dict[Labels, int] = {}
@@ -60,21 +58,24 @@ class Observed:
         self._remark_at_s = -REMARK_INTERVAL_S
         self._unremarked = 0
 
-    def score(self, decision: Decision, took_s: float, deadline_s: float = 0.05) -> None:
-        """Count one decision that was answered. Some microseconds: it is part of every answer."""
+    def score(self, decision: Decision, took_s: float, deadline_s: float = 0.05, is_new: bool = True) -> None:
+        """Count one decision that was answered. Some microseconds: it is part of every answer.
+
+        An answer that was found again, not `is_new`, has the stages and the amount of then: they are not counted twice.
+        """
         self._latency.add(took_s)
         self._outcomes[decision.outcome] += 1
-        # The last stage, making it durable, ends after the decision is written: it is what is left.
-        recorded_s = took_s - sum(decision.latency_us.values()) * 1e-6
-        # An earlier answer that was found again has the stages of then.
-        is_new = recorded_s >= 0.0 and self._calendar() - decision.scored_at.timestamp() <= took_s + CLOCK_ERROR_S
         if is_new:
             stages = self._stages
             for stage, stage_us in decision.latency_us.items():
                 tally = stages.get(stage)
                 if tally is not None:
                     tally.add(stage_us * 1e-6)
-            stages["record"].add(recorded_s)
+            # The last stage, making it durable, ends after the decision is written: it is what is left.
+            stages["record"].add(max(took_s - sum(decision.latency_us.values()) * 1e-6, 0.0))
+            record = decision.record
+            if isinstance(record, Transaction):
+                count_bounded(self._amounts, (decision.outcome, record.currency), record.amount)
         members, versions = self._members, self._versions
         members["all"].add(decision.score)
         for member, said in decision.scores.items():
@@ -117,8 +118,9 @@ class Observed:
     def counts(self) -> Counts:
         """All counted so far, by metric."""
         use_case: Labels = (self.use_case,)
-        counters: dict[str, dict[Labels, int]] = {
+        counters: dict[str, Mapping[Labels, float]] = {
             "headrace_outcomes_total": {(self.use_case, name): count for name, count in self._outcomes.copy().items()},
+            "headrace_amount_total": {use_case + labels: n for labels, n in self._amounts.copy().items()},
             "headrace_degraded_total": self._degraded.copy(),
             "headrace_member_scores_total": {use_case + labels: n for labels, n in self._versions.copy().items()},
             "headrace_rules_fired_total": self._rules.copy(),

@@ -15,8 +15,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from scoring.examples import EXAMPLE, LABEL_EXAMPLE
 from scoring.explanation import Explanation
 from scoring.openapi_keys import secured
+from scoring.openapi_recommending import KINDS, TAG, recommending_paths
 from stream.records import Action, Decision, Label, Reading, Transaction, decode, encode
 
 REFS = "#/components/schemas/{name}"
@@ -24,19 +26,9 @@ JSON = "application/json"
 LINES = "application/x-ndjson"
 TAGS = [
     {"name": "Scoring", "description": "Transactions in, decisions out."},
+    TAG,
     {"name": "Infrastructure", "description": "For orchestrators and Prometheus."},
 ]
-EXAMPLE = {
-    "type": "transaction",
-    "event_id": "tx-1001",
-    "event_timestamp": "2026-01-31T12:00:00Z",
-    "card_id": "card-7",
-    "merchant_id": "merchant-3",
-    "device_id": "device-9",
-    "amount": 129.9,
-    "currency": "EUR",
-}
-LABEL_EXAMPLE = {"type": "label", "event_id": "tx-1001", "label": "fraud", "labelled_at": "2026-02-07T09:30:00Z"}
 
 
 class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -134,12 +126,13 @@ EVENT_ID = {
 def amended(document: Mapping[str, Any], use_case: str = "fraud") -> dict[str, Any]:
     """BentoML's document with our paths as they are answered. In JSON Schema's words, so OpenAPI 3.1."""
     paths = {path: item for path, item in document["paths"].items() if "post" not in item} | paths_of(use_case)
+    paths |= recommending_paths(_ref, _refusals, _accepted(), DEADLINE)
     for path, item in paths.items():
         if "get" in item and path in INFRASTRUCTURE:
             item["get"] = _plain(item["get"], path)
     whole = {
         "openapi": "3.1.0",
-        "info": {"title": "Headrace", "version": version("headrace"), "description": "Real-time fraud scoring."},
+        "info": {"title": "Headrace", "version": version("headrace"), "description": "Real-time scoring."},
         "servers": document.get("servers", []),
         "tags": TAGS,
         "paths": paths,
@@ -150,7 +143,7 @@ def amended(document: Mapping[str, Any], use_case: str = "fraud") -> dict[str, A
 
 def schemas() -> dict[str, Any]:
     """The schema of each struct that a body holds, by its name."""
-    kinds = [Transaction, Action, Reading, Label, Decision, Refusal, Accepted, BatchItem, Explanation]
+    kinds = [Transaction, Action, Reading, Label, Decision, Refusal, Accepted, BatchItem, Explanation, *KINDS]
     _, found = msgspec.json.schema_components(kinds, ref_template=REFS)
     for schema in found.values():
         if "description" in schema:

@@ -49,15 +49,15 @@ HEADERS: dict[int, dict[str, Any]] = {401: CHALLENGE, 429: RETRY_AFTER, 503: RET
 def secured(document: dict[str, Any], refusal: dict[str, str]) -> dict[str, Any]:
     """The document with keys in every operation that asks for one; `refusal` refers to the schema of a refusal."""
     paths = {
-        path: {method: _secured(operation, path, refusal) for method, operation in item.items()}
+        path: {method: _secured(operation, path, method, refusal) for method, operation in item.items()}
         for path, item in document["paths"].items()
     }
     components = {**document["components"], "securitySchemes": SCHEMES}
     return {**document, "paths": paths, "components": components}
 
 
-def _secured(operation: dict[str, Any], path: str, refusal: dict[str, str]) -> dict[str, Any]:
-    asked = asked_by(path)
+def _secured(operation: dict[str, Any], path: str, method: str, refusal: dict[str, str]) -> dict[str, Any]:
+    asked = asked_by(path, method.upper())
     if asked is Ask.NOTHING:
         return {**operation, "security": []}
     needs = "any key" if asked is Ask.ANY_KEY else f"a key with the scope `{asked}`"

@@ -14,7 +14,8 @@ from features.expression import InvalidExpression, function, parse
 from features.view import field_kinds, field_sources
 from scoring.policy import Policy, Segment
 from scoring.policy_costs import Analysts, Costs, LetThrough
-from stream.records import InvalidRecord, convert
+from stream.invalid_record import InvalidRecord
+from stream.records import convert
 
 TABLES = ("name", "default", "segments", "analysts", "let_through", "currency_rates")
 NAME_LIMIT = 64

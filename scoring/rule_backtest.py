@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from features.expression import ListRef
 from features.feature_set import FeatureSet
 from scoring.rule_book import Book, Written
 from scoring.rule_report import Overlap, RuleReport
-from scoring.rule_steps import Listed, Step, Unlisted, seconds
+from scoring.rule_steps import Answered, Listed, Step, Unlisted, seconds
 from scoring.rules import InvalidRule, Rule, check_rule, overrule
 from stream.archive import Archive, schema_of
 from stream.records import Decision, Label, Outcome, Transaction, decode, from_micros, micros
@@ -72,11 +73,15 @@ def backtest(
     since: datetime | None = None,
     until: datetime | None = None,
     lists_at: datetime | None = None,
+    into: duckdb.DuckDBPyConnection | None = None,
 ) -> RuleReport:
     """Try one revision of a rule on the archive's decisions from `since` until before `until`, by event time.
 
     `steps` are the book's, which say what was on the lists when; with `lists_at` the lists are asked as the book has
     them at that time. Raises `EmptyArchive`, and `InvalidRule` where the rule is not understood.
+
+    With `into`, an empty database, another thread can interrupt this, and what was found stays in its table `tried`
+    for `scoring.rule_hits`.
     """
     rule = written.rule
     condition = check_rule(rule, features, book.lists)
@@ -84,7 +89,7 @@ def backtest(
     columns = columns_of(features)
     asked = {ref for one in (condition, *(other for _, other in others)) for ref in one.lists}
     templates = list_templates(asked)
-    with duckdb.connect(":memory:") as database:
+    with nullcontext(into) if into is not None else duckdb.connect(":memory:") as database:
         _keep(database, _kept(steps) if lists_at is None else _kept_now(book, lists_at))
         counted = _find(database, archive, features, label_delay, since, until)
         # A rule that adds to the score needs the whole record, for the policy's segments.
@@ -278,13 +283,22 @@ def _kept(steps: Iterable[Step | None]) -> list[_Kept]:
     """When each value was on each list."""
     found: list[_Kept] = []
     there: dict[tuple[ListRef, str], _Kept] = {}
-    for step in steps:
-        if isinstance(step, Listed | Unlisted):
-            ref, at_s = ListRef(step.list, step.field), step.at.timestamp()
-            for value in step.values:
+    waiting: dict[int, Listed | Unlisted] = {}
+    for version, step in enumerate(steps, 1):
+        if isinstance(step, Listed | Unlisted) and step.waits:
+            waiting[version] = step
+            continue
+        at_s = 0.0 if step is None else step.at.timestamp()
+        if isinstance(step, Answered):
+            change = waiting.pop(step.version, None) if step.agreed else None
+        else:
+            change = step if isinstance(step, Listed | Unlisted) else None
+        if change is not None:
+            ref = ListRef(change.list, change.field)
+            for value in change.values:
                 earlier = there.pop((ref, value), None)
                 if earlier is not None:
                     found.append(earlier._replace(until_s=min(earlier.until_s, at_s)))
-                if isinstance(step, Listed):
-                    there[ref, value] = _Kept(*ref, value, at_s, seconds(step.until))
+                if isinstance(change, Listed):
+                    there[ref, value] = _Kept(*ref, value, at_s, seconds(change.until))
     return [*found, *there.values()]

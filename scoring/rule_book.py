@@ -15,17 +15,18 @@ from typing import Literal
 from features.expression import ListRef
 from scoring.rule_report import RuleReport
 from scoring.rule_steps import (
+    Answered,
     Approved,
     Backtested,
     Drafted,
     Expired,
     Listed,
-    ListStep,
     RuleStep,
     Shadowed,
     Snoozed,
     SnoozeStep,
     Step,
+    Unlisted,
     same_person,
     seconds,
 )
@@ -35,6 +36,9 @@ Stage = Literal["draft", "backtested", "shadow", "live", "expired"]
 SHIPPED = "(shipped)"
 ENTRIES_LIMIT = 100_000
 SNOOZES_LIMIT = 1000
+WAITING_LIMIT = 100
+WAITS_S = 7 * 86_400.0
+"""A change of a list to which nobody agreed within that time is void."""
 
 
 class ForbiddenStep(ValueError):
@@ -84,6 +88,8 @@ class Book:
     version: int = 0
     entries: dict[ListRef, dict[str, float]] = field(default_factory=dict)
     snoozes: dict[str, dict[tuple[str, str], float]] = field(default_factory=dict)
+    waiting: dict[int, Listed | Unlisted] = field(default_factory=dict)
+    """Changes of lists that wait for another person, by the version that proposed them."""
 
     @classmethod
     def shipped(cls, rules: Sequence[Rule]) -> Book:
@@ -121,8 +127,12 @@ class Book:
                 self._apply_to_rule(step)
             case Snoozed():
                 self._snooze(step, step.until)
+            case Listed(waits=True) | Unlisted(waits=True):
+                self._propose(step)
+            case Answered():
+                self._answer(step)
             case Listed():
-                self._list(step, step.until)
+                self._list(step, step.at)
             case _:
                 self._take_back(step)
 
@@ -176,16 +186,38 @@ class Book:
                 known.live = written.at_stage("live", approved_by=by, expires_at=expires_at)
                 known.next = None
 
-    def _list(self, step: Listed, until: datetime | None) -> None:
+    def _propose(self, step: Listed | Unlisted) -> None:
+        for version in [one for one, earlier in self.waiting.items() if _is_void(earlier, step.at)]:
+            del self.waiting[version]
+        if len(self.waiting) >= WAITING_LIMIT:
+            raise ForbiddenStep(f"{WAITING_LIMIT} changes of lists wait for another person; have some answered first")
+        self.waiting[self.version] = step
+
+    def _answer(self, answer: Answered) -> None:
+        step = self.waiting.get(answer.version)
+        if step is None or step.list != answer.list or _is_void(step, answer.at):
+            raise ForbiddenStep(f"no change {answer.version} of list {answer.list!r} waits; look at the list again")
+        if answer.agreed and same_person(answer.by, step.by):
+            raise ForbiddenStep(f"{step.by} wants list {step.list!r} changed; another has to agree")
+        if answer.agreed and isinstance(step, Listed):
+            self._list(step, answer.at)
+        elif answer.agreed:
+            # Meanwhile some may have left by themselves, or been taken off: all that matters is that they are gone.
+            held = self.entries.get(ListRef(step.list, step.field), {})
+            for value in step.values:
+                held.pop(value, None)
+        del self.waiting[answer.version]
+
+    def _list(self, step: Listed, now: datetime) -> None:
         ref = ListRef(step.list, step.field)
         values = self.entries.get(ref, {})
         added = sum(value not in values for value in step.values)
         if added and sum(map(len, self.entries.values())) + added > ENTRIES_LIMIT:
             # Those that have left by themselves make room first.
-            self._forget(step.at.timestamp())
+            self._forget(now.timestamp())
             if sum(map(len, self.entries.values())) + added > ENTRIES_LIMIT:
                 raise ForbiddenStep(f"the lists would hold more than {ENTRIES_LIMIT:,} values; take some off first")
-        self.entries.setdefault(ref, {}).update(dict.fromkeys(step.values, seconds(until)))
+        self.entries.setdefault(ref, {}).update(dict.fromkeys(step.values, seconds(step.until)))
 
     def _snooze(self, step: Snoozed, until: datetime) -> None:
         self._known(step.name)
@@ -198,8 +230,8 @@ class Book:
             raise ForbiddenStep(f"rule {step.name!r} is snoozed for {SNOOZES_LIMIT:,} values; expire it instead")
         own[step.field, step.value] = until.timestamp()
 
-    def _take_back(self, step: ListStep | SnoozeStep) -> None:
-        if isinstance(step, ListStep):
+    def _take_back(self, step: Unlisted | SnoozeStep) -> None:
+        if isinstance(step, Unlisted):
             held = self.entries.get(ListRef(step.list, step.field), {})
             unknown = [value for value in step.values if value not in held]
             if unknown:
@@ -220,3 +252,7 @@ class Book:
         for values in self.entries.values():
             for value in [value for value, until in values.items() if until <= now_s < math.inf]:
                 del values[value]
+
+
+def _is_void(step: Listed | Unlisted, now: datetime) -> bool:
+    return (now - step.at).total_seconds() > WAITS_S

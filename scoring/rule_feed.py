@@ -35,6 +35,8 @@ class RuleFeed:
     ) -> None:
         self.problems: dict[str, str] = {}
         self.failures = 0
+        self.was_answered = False
+        """Whether Redis has ever said what is in the book, or why it cannot."""
         self._rule_log = log
         self._clock = clock
         self._seen: int | None = None
@@ -61,9 +63,11 @@ class RuleFeed:
         try:
             self._rule_log.read()
         except (RedisUnavailable, RedisError) as error:
+            self.was_answered |= isinstance(error, RedisError)
             self.problems["book"] = str(error)
             self.failures += 1
             return
+        self.was_answered = True
         if self._rule_log.changes == self._seen:
             self.problems.pop("book", None)
             return

@@ -56,18 +56,19 @@ class Redaction:
         if own and step.get("value") == self.mention.value:
             step["value"] = self.word
         if "why" in step:
-            step["why"] = self._without(step["why"])[:WHY_LIMIT]
+            step["why"] = self.without(step["why"])[:WHY_LIMIT]
         rule = step.get("rule")
         if isinstance(rule, dict):
             if "because" in rule:
-                rule["because"] = self._without(rule["because"])[:WHY_LIMIT]
-            rule["when"] = self._without(rule["when"])
+                rule["because"] = self.without(rule["because"])[:WHY_LIMIT]
+            rule["when"] = self.without(rule["when"])
         redacted = msgspec.json.encode(step)
         if msgspec.json.decode(content) == step:
             return None
         return redacted
 
-    def _without(self, text: str) -> str:
+    def without(self, text: str) -> str:
+        """A text with the word where the value stands as one of its own."""
         return self._within.sub(self.word, text)
 
 

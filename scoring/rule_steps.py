@@ -72,21 +72,34 @@ class Expired(_Step, frozen=True, kw_only=True, tag="expire"):
     name: RuleName
 
 
-class Listed(_Step, frozen=True, kw_only=True, tag="list"):
-    """Values of a field were put on a list, until `until` or for ever. Again replaces the time."""
+class Listed(_Step, frozen=True, kw_only=True, tag="list", omit_defaults=True):
+    """Values of a field were put on a list, until `until` or for ever. Again replaces the time.
+
+    Where it `waits`, they are once another person agrees.
+    """
 
     list: ListName
     field: FieldName
     values: Annotated[tuple[Identifier, ...], Meta(min_length=1, max_length=VALUES_LIMIT)]
     until: Timestamp | None
+    waits: bool = False
 
 
-class Unlisted(_Step, frozen=True, kw_only=True, tag="unlist"):
-    """Values were taken off a list."""
+class Unlisted(_Step, frozen=True, kw_only=True, tag="unlist", omit_defaults=True):
+    """Values were taken off a list; where it `waits`, they are once another person agrees."""
 
     list: ListName
     field: FieldName
     values: Annotated[tuple[Identifier, ...], Meta(min_length=1, max_length=VALUES_LIMIT)]
+    waits: bool = False
+
+
+class Answered(_Step, frozen=True, kw_only=True, tag="answer"):
+    """Somebody else agreed to a change of a list that waits, the step `version`; or it was refused or withdrawn."""
+
+    list: ListName
+    version: Revision
+    agreed: bool
 
 
 class Snoozed(_Step, frozen=True, kw_only=True, tag="snooze"):
@@ -107,7 +120,7 @@ class Woken(_Step, frozen=True, kw_only=True, tag="wake"):
 
 
 RuleStep = Drafted | Backtested | Shadowed | Approved | Expired
-ListStep = Listed | Unlisted
+ListStep = Listed | Unlisted | Answered
 SnoozeStep = Snoozed | Woken
 Step = RuleStep | ListStep | SnoozeStep
 

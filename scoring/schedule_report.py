@@ -8,7 +8,7 @@ import msgspec
 
 from stream.connection import RedisConnection
 
-SCHEDULES = ("drift", "evaluate", "feedback", "skew")
+SCHEDULES = ("drift", "evaluate", "feedback", "recommend", "skew")
 """What may run again and again, by the name of its command."""
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from features.declared import pending
 from features.feature_set import EntityRef
 from features.online_store import StoredEntity
 from scoring.deciding import Decider, Rules, Stages
@@ -41,10 +42,11 @@ class EventConflict(ValueError):
 
 
 class Scored(NamedTuple):
-    """An answer, and its bytes where they are at hand."""
+    """An answer, and its bytes where they are at hand. `is_new` where it was decided now, not found as given before."""
 
     decision: Decision
     content: bytes | None = None
+    is_new: bool = True
 
 
 @dataclass(slots=True)
@@ -134,8 +136,7 @@ class Scorer(Decider):
         """
         if isinstance(record, Label):
             record = self.enrich(record, timeout_ms)
-        pending = self.use_case.features.pending(record)
-        earlier = self.ledger.commit(record, pending, timeout_ms=timeout_ms)
+        earlier = self.ledger.commit(record, pending(record), timeout_ms=timeout_ms)
         if isinstance(earlier, bytes) and not is_of(record, earlier):
             raise EventConflict(_answered_otherwise(record.event_id))
         return isinstance(earlier, int)
@@ -246,6 +247,8 @@ class Scorer(Decider):
             asked.answer = _remarked(waiting.decision, "not recorded yet")
         else:
             self.spool.drop(asked.record.event_id)
+        if isinstance(asked.answer, Scored):
+            asked.answer = asked.answer._replace(is_new=False)
 
     def _call(self, together: Sequence[Asked], commands: Sequence[Command], share: float = 1.0) -> list[Reply] | None:
         # For all of them in one round trip, within this share of the time that the first of them has; None without one.
@@ -271,7 +274,7 @@ def _earlier(record: Any, content: bytes) -> Scored:
     earlier: Decision = decode(content, Decision)
     if earlier.record != record:
         raise EventConflict(_answered_otherwise(record.event_id))
-    return Scored(earlier, content)
+    return Scored(earlier, content, is_new=False)
 
 
 def _answered_otherwise(event_id: str) -> str:

@@ -25,20 +25,23 @@ from headrace.settings import Settings
 from scoring.api import Answer, Api
 from scoring.batch_door import Bounds
 from scoring.dead_processes import forget_dead_processes
+from scoring.examples import EXAMPLE, LABEL_EXAMPLE
 from scoring.explanation import ExactExplainer
 from scoring.feedback_metrics import FeedbackFeed
 from scoring.front_door import Doors, ScoringService
 from scoring.learner_metrics import LearnerFeed
 from scoring.live_models import registry_of
 from scoring.log_metrics import LogFeed
-from scoring.metric_table import OF_SCORING, counts_text
+from scoring.metric_table import OF_RECOMMENDING, OF_SCORING, counts_text
 from scoring.observed_shared import SharedCounts, run_folder
-from scoring.openapi import EXAMPLE, LABEL_EXAMPLE
+from scoring.own_metrics import own_text
 from scoring.published import ReportFeed
 from scoring.quality_metrics import QualityFeed
 from scoring.readings import only_live_versions
+from scoring.recommender_metrics import RecommenderReportFeed
 from scoring.schedule_metrics import ScheduleFeed
 from scoring.skew_metrics import SkewFeed
+from scoring.tally import Counts, merged
 from scoring.typed_bodies import body_of
 from scoring.use_case import FRAUD
 from scoring.watch_metrics import WatchFeed
@@ -46,6 +49,8 @@ from stream.child import die_with_parent
 from stream.records import Label, Transaction, decode
 
 if TYPE_CHECKING:
+    from headrace.assembly_pages import MountedPages
+    from scoring.recommend_api import RecommendApi
     from scoring.traces import Traces
 
 SETTINGS = Settings()
@@ -95,13 +100,14 @@ class Refused(bentoml.exceptions.BentoMLException):
     metrics={"enabled": True, "namespace": "bentoml"},
 )
 class Fraud(Doors):
-    """Scores transactions, takes events and labels."""
+    """Scores transactions, recommends items, takes events and labels."""
 
     body_limit = SETTINGS.body_limit
     batch_bounds = Bounds(SETTINGS.batch_limit, SETTINGS.batch_body_limit, SETTINGS.batch_deadline)
     front_door = SETTINGS.front_door
     processes = SETTINGS.workers
     keys = open_keys(SETTINGS)
+    has_pages = SETTINGS.review_pages
 
     def __init__(self) -> None:
         die_with_parent()
@@ -111,20 +117,56 @@ class Fraud(Doors):
         if self.keys is not None:
             self.keys.start()
         explainer = ExactExplainer(FRAUD.name, FRAUD.features, registry_of(SETTINGS.home), self._scorer.models)
-        self._api = Api(self._scorer, SETTINGS.clock_skew, SETTINGS.deadline, explainer, open_guard(SETTINGS))
-        self._counts = SharedCounts(self._feed.readings(self._api.observed, self._scorer), run_folder())
+        scores = FRAUD.name in SETTINGS.use_cases
+        self._api = Api(self._scorer, SETTINGS.clock_skew, SETTINGS.deadline, explainer, open_guard(SETTINGS), scores)
+        self._recommend = self._open_recommending() if "recommendation" in SETTINGS.use_cases else None
+        self._readings = self._feed.readings(self._api.observed, self._scorer)
+        self._counts = SharedCounts(self._read_counts, run_folder())
         self._counts.start()
         groups = [reader.group for reader in (KAFKA_READERS if SETTINGS.kafka else READERS)]
         self._log = LogFeed(SETTINGS.redis, SETTINGS.partitions, SETTINGS.outbox_limit, groups)
         of_use_case = (SkewFeed, QualityFeed, WatchFeed, LearnerFeed, FeedbackFeed)
         feeds = (kind(SETTINGS.redis, [FRAUD.name]) for kind in of_use_case)
         self._reports: list[ReportFeed] = [*feeds, ScheduleFeed(SETTINGS.redis)]
+        if self._recommend is not None:
+            self._reports.append(RecommenderReportFeed(SETTINGS.redis))
         self._api.observed.traces = start_traces()
         self._scorer.warm_up(decode(msgspec.json.encode(EXAMPLE), Transaction))
+        if self._recommend is not None:
+            self._recommend.recommending.warm_up()
+        self._mounted = self._open_pages() if self.has_pages else None
+        type(self).pages = self._mounted.pages if self._mounted is not None else None
+        type(self).recommend = self._recommend
         type(self).api = self._api
         # What lives now lives on: the collector need not walk it again within somebody's request.
         gc.collect()
         gc.freeze()
+
+    def _open_recommending(self) -> RecommendApi:
+        """Recommending on the scorer's connection: both are asked by the one thread that answers.
+
+        Imported here: the process that starts the others reads this file too, and answers nothing.
+        """
+        from headrace.assembly_recommending import open_recommending
+        from scoring.recommend_api import RecommendApi
+
+        recommending, catalogue, self._recommend_feeds = open_recommending(SETTINGS, self._scorer.ledger)
+        self._recommend_feeds.start()
+        return RecommendApi(recommending, catalogue, SETTINGS.clock_skew, SETTINGS.deadline, open_guard(SETTINGS))
+
+    def _open_pages(self) -> MountedPages:
+        """The analysts' pages, over all that this process says at /metrics. Imported here, as recommending is."""
+        from headrace.assembly_pages import MountedPages
+
+        parts = (self._counted, own_text, self._log.text, *(report.text for report in self._reports))
+        return MountedPages(SETTINGS, lambda: "".join(part() for part in parts))
+
+    def _read_counts(self) -> Counts:
+        """What this process has counted, of all that it answers."""
+        if self._recommend is None:
+            return self._readings()
+        feeds = self._recommend_feeds
+        return merged([self._readings(), self._recommend.observed.counts(feeds.recommender.behind), feeds.counts()])
 
     @bentoml.api(route="/fraud/score")
     async def score(self, transaction: TransactionBody, /) -> dict[str, Any]:  # type: ignore[valid-type]
@@ -144,7 +186,11 @@ class Fraud(Doors):
     @bentoml.on_shutdown
     def close(self) -> None:
         """Record what still waits, stop the background thread."""
-        type(self).api = None
+        type(self).api = type(self).recommend = type(self).pages = None
+        if self._mounted is not None:
+            self._mounted.close()
+        if self._recommend is not None:
+            self._recommend_feeds.stop()
         self._feed.stop()
         if self.keys is not None:
             self.keys.stop()
@@ -157,11 +203,11 @@ class Fraud(Doors):
             self._api.observed.traces.stop()
 
     async def __is_ready__(self) -> bool:
-        """BentoML's /readyz: ready once a model is loaded and Redis has answered; then whatever Redis does.
+        """BentoML's /readyz: ready once Redis has answered and a model and the rules are known; then whatever it does.
 
         Async, so that it runs between two requests: the scorer's connection serves one thread.
         """
-        return not self._api.ready()
+        return not self._api.ready() and not (self._recommend and self._recommend.ready())
 
     async def __metrics__(self, content: str) -> str:
         """BentoML's /metrics: its own and ours, how late the log's readers are, and the newest reports."""
@@ -170,7 +216,7 @@ class Fraud(Doors):
         return content + "".join(told)
 
     def _counted(self) -> str:
-        return counts_text(only_live_versions(self._counts.whole()), OF_SCORING)
+        return counts_text(only_live_versions(self._counts.whole()), (*OF_SCORING, *OF_RECOMMENDING))
 
     def _answer(self, route: str, body: Any) -> dict[str, Any]:
         answer = self._api.post(route, body.model_dump_json(exclude_none=True).encode())

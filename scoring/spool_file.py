@@ -20,7 +20,8 @@ from zlib import crc32
 
 from prometheus_client import Counter
 
-from stream.records import Decision, InvalidRecord, decode, encode
+from stream.invalid_record import InvalidRecord
+from stream.records import Decision, decode, encode
 
 SUFFIX = ".spool"
 OPEN_TRIES = 5

@@ -28,13 +28,15 @@ from typing import Any
 from features.collector import rare_collections
 from scoring.scorer import EventConflict, Scorer
 from stream.connection import RedisError, RedisUnavailable
-from stream.log import Consumer, Entry, Log, LogFull, LogUnavailable, Message, Partition
-from stream.records import TOPICS, DeadLetter, Decision, InvalidRecord, check_time, decode, encode
+from stream.dead_letter import dead_letter
+from stream.invalid_record import InvalidRecord
+from stream.log import Consumer, Log, LogFull, LogUnavailable, message_of
+from stream.patience import Patience
+from stream.records import TOPICS, DeadLetter, Decision, check_time, decode
 
 BATCH_LIMIT = 100
 """Some tenths of a second of work: far less than a lease or a Kafka session, without a heartbeat in between."""
 RECORD_DEADLINE_MS = 2000.0
-FIRST_PAUSE_S = 0.1
 MODEL_PAUSE_S = 1.0
 
 _RETRYABLE = (RedisUnavailable, RedisError, LogUnavailable, LogFull)
@@ -89,7 +91,7 @@ def score_forever(
     nobody waits for an answer that would be a guess.
     """
     group = group_of(topic)
-    pause_s = FIRST_PAUSE_S
+    patience = Patience(stop, _log, f"scorer of {topic}", pause_limit_s)
     while not stop.is_set():
         if scorer.models().batch is None:
             _log.warning("no champion model is loaded; run 'headrace train %s'; looking again", scorer.use_case.name)
@@ -100,12 +102,10 @@ def score_forever(
                 while not stop.is_set():
                     count = score_once(scorer, log, consumer, clock_skew_ms, batch_limit, poll_timeout_ms, on_decision)
                     if count.decided or count.dead:
-                        pause_s = FIRST_PAUSE_S
+                        patience.succeeded()
                         on_batch(count)
         except _RETRYABLE as error:
-            _log.warning("scorer of %s: %s; trying again in %.1f s", topic, error, pause_s)
-            stop.wait(pause_s)
-            pause_s = min(pause_s * 2, pause_limit_s)
+            patience.wait(error)
 
 
 def score_once(
@@ -135,10 +135,10 @@ def score_once(
                 on_decision(decision, time.perf_counter() - began_s)
                 count.decided += 1
             except (InvalidRecord, EventConflict) as error:
-                count.dead.append(_dead_letter(partition, entry, str(error)))
+                count.dead.append(dead_letter(partition, entry, str(error)))
     # 2. Report.
     if count.dead:
-        log.append([Message(letter.topic, letter.key, encode(letter)) for letter in count.dead])
+        log.append([message_of(letter) for letter in count.dead])
     # 3. Commit.
     if polled:
         consumer.commit({partition: entries[-1].offset + 1 for partition, entries in polled.items() if entries})
@@ -156,17 +156,6 @@ def score_recorded(scorer: Scorer, record: Any, deadline_ms: float = RECORD_DEAD
         # It is logged: no id of the event.
         raise RedisUnavailable(f"an event was not recorded within {deadline_ms:g} ms")
     return decision
-
-
-def _dead_letter(partition: Partition, entry: Entry, reason: str) -> DeadLetter:
-    return DeadLetter(
-        event_id=f"{partition.topic}/{partition.number}/{entry.offset}"[-128:],
-        from_topic=partition.topic,
-        partition=partition.number,
-        offset=entry.offset,
-        reason=reason,
-        payload=entry.value,
-    )
 
 
 class Progress:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 
@@ -47,11 +48,14 @@ class Counts(msgspec.Struct, forbid_unknown_fields=True):
     gauges: dict[str, dict[Labels, float]] = {}
 
 
-def count_bounded(counted: dict[Labels, int], labels: Labels) -> None:
-    """Count one more, in `OTHER` where there are `LABEL_LIMIT` others: nothing sent may grow a metric for ever."""
+N = TypeVar("N", int, float)
+
+
+def count_bounded(counted: dict[Labels, N], labels: Labels, more: N = 1) -> None:
+    """Count `more`, in `OTHER` where there are `LABEL_LIMIT` others: nothing sent may grow a metric for ever."""
     if labels not in counted and len(counted) >= LABEL_LIMIT:
         labels = OTHER * len(labels)
-    counted[labels] = counted.get(labels, 0) + 1
+    counted[labels] = counted.get(labels, 0) + more
 
 
 def merged(every: Iterable[Counts]) -> Counts:

@@ -26,12 +26,27 @@ import pyarrow.parquet as pq
 
 from stream.archive_file import ArchiveFile, day_of_folder, entries, name_of_log, parse
 from stream.archive_note import read_note, write_note
+from stream.invalid_record import InvalidRecord
 from stream.log import Entry, Partition
-from stream.records import RECORD_TYPES, Action, Decision, InvalidRecord, Label, Reading, Transaction, decode
+from stream.packed_vector import listed
+from stream.records import (
+    RECORD_TYPES,
+    Action,
+    Decision,
+    Item,
+    Label,
+    Reading,
+    Slate,
+    Transaction,
+    decode,
+)
 
 __all__ = ["ARCHIVED", "Archive", "ArchiveFile", "ArchiveInUse", "Written", "day_of", "entries", "schema_of"]
 
-ARCHIVED = (Transaction.topic, Action.topic, Reading.topic, Label.topic, Decision.topic)
+ARCHIVED = (
+    *(Transaction.topic, Action.topic, Reading.topic),
+    *(Label.topic, Decision.topic, Item.topic, Slate.topic),
+)
 UNFINISHED = ".new"
 _SCALARS: dict[Any, Any] = {
     str: pa.string(),
@@ -211,11 +226,13 @@ def _arrow(hint: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    # As pyarrow wants it: a struct as a dict without its tag, a map as pairs.
+    # As pyarrow wants it: a struct as a dict without its tag, a map as pairs, a packed vector as numbers.
     if isinstance(value, msgspec.Struct):
         return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, dict):
         return [(key, _plain(one)) for key, one in value.items()]
+    if isinstance(value, bytes):
+        return listed(value)
     return [_plain(one) for one in value] if isinstance(value, list) else value
 
 

@@ -13,9 +13,9 @@ from stream.archive import ARCHIVED, Archive, Written
 from stream.archive_pause import is_asked_for, lend
 from stream.compaction import compact, remove_rubbish
 from stream.log import Consumer, Entry, Log, LogUnavailable, Partition
+from stream.patience import Patience
 
 GROUP = "archiver"
-FIRST_PAUSE_S = 0.1
 LINGER_S = 0.25
 FLUSH_RECORDS = 50_000
 FLUSH_S = 300.0
@@ -108,7 +108,7 @@ def archive_forever(
     disk that fails for a while is waited for. Whoever asks for the archive gets it for a while
     (`stream.archive_pause`). One archiver for one directory, or it raises `ArchiveInUse`.
     """
-    pause_s = FIRST_PAUSE_S
+    patience = Patience(stop, _log, "archiver", pause_limit_s)
     tidy_at = time.monotonic()
     with archive:
         while not stop.is_set():
@@ -127,15 +127,13 @@ def archive_forever(
                         written = archiver.step(poll_limit, poll_timeout_ms)
                         if written.files:
                             on_flush(written)
-                        pause_s = FIRST_PAUSE_S
+                        patience.succeeded()
                         if archiver.waiting - before < poll_limit // 10:
                             stop.wait(linger_s)  # the next poll brings more, and there are fewer of them
                     on_flush(archiver.flush())
             except _RETRYABLE as error:
                 # A new consumer, since this one is past entries that were polled but not stored.
-                _log.warning("archiver: %s; trying again in %.1f s", error, pause_s)
-                stop.wait(pause_s)
-                pause_s = min(pause_s * 2, pause_limit_s)
+                patience.wait(error)
 
 
 def tidy(archive: Archive, retention: timedelta, today: date, stop: Event) -> None:

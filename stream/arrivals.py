@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from stream.archive import Archive, ArchiveFile, day_of, entries
 from stream.archive_note import read_note
+from stream.invalid_record import InvalidRecord
 from stream.log import Entry, Partition
-from stream.records import RECORD_TYPES, InvalidRecord, Label, decode, micros
+from stream.records import RECORD_TYPES, Label, decode, micros
 from stream.redis_keys import SEQUENCE_LIMIT
 
 REDIS_LOG = "redis"

@@ -10,14 +10,15 @@ import msgspec
 
 from stream.card_key import CardKey, NoCardKey
 from stream.card_numbers import SEARCHED_LIMIT, find, mask, mask_bytes, may_hold
+from stream.invalid_record import InvalidRecord
 from stream.log import Entry
-from stream.records import DeadLetter, Decision, InvalidRecord
+from stream.records import DeadLetter, Decision, Slate
 
 Treatment = Literal["tokenise", "refuse"]
 TREATMENTS: tuple[Treatment, ...] = ("tokenise", "refuse")
 TOKEN_BYTES = 15
-OWN_TOPICS = frozenset({Decision.topic, DeadLetter.topic})
-"""What only Headrace writes, from records that came through an edge. Decisions hold many long numbers: scores."""
+OWN_TOPICS = frozenset({Decision.topic, Slate.topic, DeadLetter.topic})
+"""What only Headrace writes, from records that came through an edge. They hold many long numbers: scores."""
 REMEDY = "holds a card number, and this service takes none; send your own id or a token of the card"
 
 

@@ -27,10 +27,13 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
     if os.getppid() != int(sys.argv[1]):
         sys.exit("the parent has gone")
+os.environ["HEADRACE_SERVER_PID"] = str(os.getpid())  # SERVER_PID below
 os.execv(sys.argv[2], sys.argv[2:])
 """
 TAIL_BYTES = 4000
 PR_SET_PDEATHSIG = 1
+SERVER_PID = "HEADRACE_SERVER_PID"
+"""Says to what a server starts which process the server is."""
 
 
 class ChildError(RuntimeError):
@@ -118,9 +121,16 @@ def free_port() -> int:
 
 
 def die_with_parent() -> None:
-    """Let the kernel kill this process when its parent ends: for what a third party's server starts. Linux only."""
+    """Let the kernel kill this process when its parent ends: for what a third party's server starts. Linux only.
+
+    A parent that ended before this was asked for, while imports took their seconds, is known by the server's own id,
+    which it has from its launcher: then this process ends by itself.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        server_pid = os.environ.get(SERVER_PID)
+        if server_pid is not None and os.getppid() != int(server_pid):
+            sys.exit("the parent has gone")
 
 
 Order = tuple[Callable[[], "subprocess.Popen[bytes]"], "Future[subprocess.Popen[bytes]]"]

@@ -9,7 +9,8 @@ For one day of one topic, in this order:
 
 A crash before 2 leaves the day as it was, one after it as it shall be; what lies beside the topics is rubbish either
 way. A file that was listed before 2 and is opened after it is gone: `stream.archive_file` then finds its entries in the
-merged one; DuckDB says that there is no such file, and the same query again is right.
+merged one; DuckDB says that there is no such file, and the same query again is right. DuckDB's own globs look at each
+name once more after listing it and pass over those that have gone by then: give it the files, listed in one go.
 """
 
 from __future__ import annotations

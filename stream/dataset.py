@@ -14,10 +14,11 @@ import duckdb
 
 from stream.card_guard import CardGuard
 from stream.card_numbers import may_hold
+from stream.invalid_record import InvalidRecord
 from stream.mapped_rows import CELLS, FIELDS, FIRST_US, LAST_US, select_fields
 from stream.mapping import Mapping
 from stream.played import Played
-from stream.records import InvalidRecord, Transaction, convert, from_micros
+from stream.records import Transaction, convert, from_micros
 from stream.table import Table
 
 BATCH_ROWS = 10_000

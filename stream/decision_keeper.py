@@ -13,12 +13,13 @@ from urllib.parse import quote
 from stream.chain import Chain, ChainBroken
 from stream.chain_entry import Draft, event_mark
 from stream.connection import RedisError, RedisUnavailable
+from stream.invalid_record import InvalidRecord
 from stream.log import Entry, Log, LogUnavailable, Partition
-from stream.records import Decision, InvalidRecord, decode, micros
+from stream.patience import Patience
+from stream.records import Decision, decode, micros
 
 GROUP = "audit"
 TOPICS = (Decision.topic,)
-FIRST_PAUSE_S = 0.1
 
 Artefacts = Callable[[Sequence[Decision]], list[Draft]]
 """Gives what is needed to recompute decisions and may not be in the chain yet, to stand before them."""
@@ -76,7 +77,7 @@ def keep_forever(
     broken is waited for too, and said to be with every try: nothing is built on it, the log keeps the decisions, and
     scoring goes on until the log is full.
     """
-    pause_s = FIRST_PAUSE_S
+    patience = Patience(stop, _log, "audit", pause_limit_s)
     while not stop.is_set():
         try:
             with closing(log.consumer(GROUP, TOPICS)) as consumer:
@@ -87,10 +88,8 @@ def keep_forever(
                         offsets = keep(chain, log.name, polled, artefacts)
                         # 2.
                         consumer.commit(offsets)
-                    pause_s = FIRST_PAUSE_S
+                    patience.succeeded()
         except _RETRYABLE as error:
             # A new consumer, since this one is past entries that were polled but not kept.
             level = logging.ERROR if isinstance(error, ChainBroken) else logging.WARNING
-            _log.log(level, "audit: %s; trying again in %.1f s", error, pause_s)
-            stop.wait(pause_s)
-            pause_s = min(pause_s * 2, pause_limit_s)
+            patience.wait(error, level)

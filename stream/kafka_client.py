@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     # kafka-python reads its schemas in a way that Python 3.11 deprecates.
     warnings.simplefilter("ignore", DeprecationWarning)
     from kafka import KafkaAdminClient
-    from kafka.errors import KafkaError
+    from kafka.errors import KafkaConnectionError, KafkaError
     from kafka.net.compat import KafkaNetClient
     from kafka.net.inet import KafkaNetSocket
 
@@ -26,6 +26,8 @@ logging.getLogger("kafka").addHandler(logging.NullHandler())
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 CONTACT_TIMEOUT_S = 1.0
+HANDSHAKE_TIMEOUT_S = 5.0
+"""A broker that has just started, or that is a continent away, may need seconds for its first TLS handshake."""
 PROTEST_TIMEOUT_S = 0.2
 """How long a server that wants a certificate of ours is given to say so: by TLS 1.3 only after the handshake."""
 NEWEST = -1
@@ -79,6 +81,7 @@ def contact(bootstrap: str, tls: ssl.SSLContext | None = None) -> None:
 
 
 def _greet(link: socket.socket, host: str, tls: ssl.SSLContext) -> None:
+    link.settimeout(HANDSHAKE_TIMEOUT_S)
     with tls.wrap_socket(link, server_hostname=host) as secured:
         secured.settimeout(PROTEST_TIMEOUT_S)
         try:
@@ -88,7 +91,7 @@ def _greet(link: socket.socket, host: str, tls: ssl.SSLContext) -> None:
 
 
 def answers(bootstrap: str, security: Mapping[str, Any] | None = None) -> bool:
-    """Whether a broker at `bootstrap` knows its cluster by now; takes a second at most, and raises nothing."""
+    """Whether a broker at `bootstrap` knows its cluster by now; takes seconds at most, and raises nothing."""
     try:
         contact(bootstrap, (security or {}).get("ssl_context"))
         admin = _admin(bootstrap, 1000, security)
@@ -127,8 +130,8 @@ def standings(
 
 
 def _admin(bootstrap: str, timeout_ms: int, security: Mapping[str, Any] | None) -> Any:
-    given = {"bootstrap_servers": bootstrap.split(","), "bootstrap_timeout_ms": timeout_ms, "proxy_url": "closing://"}
-    return open_client(KafkaAdminClient, **given, **(security or {}))
+    given = {"bootstrap_timeout_ms": timeout_ms, "proxy_url": "closing://", **(security or {})}
+    return open_client(KafkaAdminClient, bootstrap_servers=bootstrap.split(","), **given)
 
 
 def _standing(admin: Any, group: str) -> GroupStanding:
@@ -139,12 +142,19 @@ def _standing(admin: Any, group: str) -> GroupStanding:
     return GroupStanding(members, sum(behind.values()), behind)
 
 
-def open_client(kind: Callable[..., Any], *arguments: str, **settings: Any) -> Any:
-    """A client of kafka-python, whose sockets and thread do not stay behind if it cannot be made."""
+def open_client(
+    kind: Callable[..., Any], *arguments: str, may_write: Callable[[], bool] | None = None, **settings: Any
+) -> Any:
+    """A client of kafka-python, whose sockets and thread do not stay behind if it cannot be made.
+
+    `may_write` is asked right before bytes go to a broker; where it says no, that connection is lost instead.
+    """
     links: list[Any] = []
 
     def link(**configs: Any) -> Any:
         links.append(KafkaNetClient(**configs))
+        if may_write is not None:
+            _ask_before_writes(links[-1]._manager, may_write)
         return links[-1]
 
     try:
@@ -153,6 +163,19 @@ def open_client(kind: Callable[..., Any], *arguments: str, **settings: Any) -> A
         for made in links:
             made.close()
         raise
+
+
+def _ask_before_writes(manager: Any, may_write: Callable[[], bool]) -> None:
+    build = manager._build_transport
+
+    async def build_asking(*arguments: Any, **options: Any) -> Any:
+        transport = await build(*arguments, **options)
+        write = transport._sock_send
+        refused = 0, KafkaConnectionError("held back: it is too late to be sent")
+        transport._sock_send = lambda: write() if may_write() else refused
+        return transport
+
+    manager._build_transport = build_asking
 
 
 @contextmanager

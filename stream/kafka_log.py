@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import warnings
@@ -29,6 +30,15 @@ with warnings.catch_warnings():
 READ_POLL_MS = 500
 CONNECT_TIMEOUT_MS = 3000
 COORDINATOR_PAUSE_S = 0.2
+
+
+class _Deadline:
+    """Until when a producer may write: it passes while the process is stopped, and comes back for no one."""
+
+    at = math.inf
+
+    def is_ahead(self) -> bool:
+        return time.monotonic() <= self.at
 
 
 class KafkaLog:
@@ -75,6 +85,7 @@ class KafkaLog:
         self._turn = threading.RLock()
         self._counts: dict[str, int] = {}
         self._producer: Any = None
+        self._deadline = _Deadline()
         self._reader: Any = None
         with kafka_errors(bootstrap):
             contact(bootstrap, (security or {}).get("ssl_context"))
@@ -91,22 +102,24 @@ class KafkaLog:
     def append(self, messages: Sequence[Message]) -> None:
         """Write all messages; returns when every replica in sync has them.
 
-        Nothing is sent later than `timeout_ms` after the call: a process that was stopped for longer in the middle of
-        one raises `LogUnavailable` for the rest, when others may have gone on with its work.
+        Nothing is sent later than `timeout_ms` after the call, not even what waits in a buffer: a process that was
+        stopped for longer in the middle of one raises `LogUnavailable`, when others may have gone on with its work.
         """
         latest = time.monotonic() + self.timeout_ms / 1000
         numbers = {topic: self.partitions(topic) for topic in {message.topic for message in messages}}
         with self._turn, kafka_errors(self.bootstrap):
             try:
                 producer = self._producer = self._producer or self._new_producer()
+                self._deadline.at = latest
                 waiting = []
                 for m in messages:
-                    if time.monotonic() > latest:
+                    if not self._deadline.is_ahead():
                         raise TimeoutError(f"not all was sent within {self.timeout_ms} ms")
                     place = partition_of(m.key, numbers[m.topic])
                     waiting.append(producer.send(m.topic, m.value, m.key.encode(), partition=place))
                 for sent in waiting:
                     sent.get(timeout=self.timeout_ms / 1000)
+                self._deadline.at = math.inf
             except (KafkaError, TimeoutError):
                 # What may still be in its buffer must not be sent after the caller's repeat.
                 self._drop_producer()
@@ -197,8 +210,10 @@ class KafkaLog:
             self._reader = None
 
     def _new_producer(self) -> Any:
-        producer = open_client(
+        deadline = self._deadline = _Deadline()
+        return open_client(
             KafkaProducer,
+            may_write=deadline.is_ahead,
             acks="all",
             enable_idempotence=True,
             linger_ms=0,
@@ -206,8 +221,6 @@ class KafkaLog:
             delivery_timeout_ms=self.timeout_ms,
             **{**self._settings, "request_timeout_ms": self.timeout_ms // 2},
         )
-        _hold_back_late(producer._accumulator, self.timeout_ms)
-        return producer
 
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
@@ -221,18 +234,3 @@ class KafkaLog:
                 KafkaConsumer, enable_auto_commit=False, auto_offset_reset="earliest", **self._settings
             )
         return self._reader
-
-
-def _hold_back_late(accumulator: Any, limit_ms: int) -> None:
-    # kafka-python 3.0.12 looks for batches beyond their delivery timeout after it took them out to be sent, and sends
-    # them all the same. Only a process that was stopped meanwhile has such; what it holds back, `append` reports.
-    drain = accumulator.drain
-
-    def drain_fresh(*arguments: Any, **options: Any) -> dict[Any, list[Any]]:
-        drained = drain(*arguments, **options)
-        return {
-            node: [batch for batch in batches if not batch.has_reached_delivery_timeout(limit_ms)]
-            for node, batches in drained.items()
-        }
-
-    accumulator.drain = drain_fresh

@@ -12,6 +12,8 @@ from zlib import crc32
 
 import msgspec
 
+from stream.records import Record, encode
+
 
 class LogUnavailable(ConnectionError):
     """The server behind the log did not answer. A retry can help."""
@@ -42,6 +44,11 @@ class Message(NamedTuple):
     topic: str
     key: str
     value: bytes
+
+
+def message_of(record: Record) -> Message:
+    """A record on its way to its topic."""
+    return Message(record.topic, record.key, encode(record))
 
 
 def partition_of(key: str, partitions: int) -> int:

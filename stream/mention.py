@@ -7,10 +7,13 @@ from typing import Any, get_args
 
 import msgspec
 
-from stream.records import RECORD_TYPES, DeadLetter, Decision, Event, InvalidRecord, Label, decode
+from stream.invalid_record import InvalidRecord
+from stream.records import RECORD_TYPES, DeadLetter, Decision, Event, Label, decode
 
-ENTITIES = ("card_id", "customer_id", "merchant_id", "device_id", "user_id")
+ENTITIES = ("card_id", "customer_id", "merchant_id", "device_id", "user_id", "session_id")
 """The fields of records that name an entity which can be forgotten."""
+MEMBERS = (*ENTITIES, "item_id")
+"""The fields that name an entity at which an event may be pending."""
 WORD = "(?<![0-9A-Za-z_-])(?:{})(?![0-9A-Za-z_-])"
 """What stands as a word of its own, as a regular expression: a full stop ends it."""
 
@@ -74,7 +77,7 @@ class Mention:
         """Remember an event of the entity, and who else took part in it."""
         inner = record.record if isinstance(record, Decision) else record
         if isinstance(inner, get_args(Event)):
-            found = {name: getattr(inner, name, None) for name in ENTITIES}
+            found = {name: getattr(inner, name, None) for name in MEMBERS}
             self.events[inner.event_id] = {name: value for name, value in found.items() if value is not None}
         elif isinstance(inner, Label):
             self.events.setdefault(inner.event_id, {})

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from stream.card_numbers import mask
+from stream.invalid_record import InvalidRecord, explain, lenient
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -23,6 +23,8 @@ Amount = Annotated[float, Meta(ge=0.0, le=1e12, description="finite, 0 to 1e12")
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300, description="finite")]
 Verdict = Literal["fraud", "legit", "unknown"]
 Outcome = Literal["approve", "review", "decline"]
+PackedVector = list[float | None] | bytes
+"""Features as float32 (`stream/packed_vector.py`); in slates of earlier versions a list, null where unknown."""
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
@@ -58,15 +60,23 @@ class Transaction(_Record, frozen=True, kw_only=True, tag="transaction"):
 
 
 class Action(_Record, frozen=True, kw_only=True, tag="action"):
-    """What a user did with an item: a click, a purchase, a rating in `value`."""
+    """What a user did with an item: a click, a purchase, a rating in `value`.
+
+    Who is not signed in has a session only: an action without `user_id` is of the user `session:<session_id>`, in every
+    copy of it. `slate_id` names the recommendations that it answers.
+    """
 
     topic: ClassVar[str] = "actions"
     event_timestamp: Timestamp
-    user_id: Identifier
     action: Annotated[str, Meta(min_length=1, max_length=64)]
+    user_id: Identifier = ""
     item_id: Identifier | None = None
-    session_id: Identifier | None = None
+    session_id: Annotated[str, Meta(min_length=1, max_length=120, description="1 to 120 characters")] | None = None
     value: Finite | None = None
+    slate_id: Identifier | None = None
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "user_id", visitor(self.user_id, self.session_id))
 
     @property
     def key(self) -> str:
@@ -87,6 +97,24 @@ class Reading(_Record, frozen=True, kw_only=True, tag="reading"):
     def key(self) -> str:
         """The primary entity, the device."""
         return self.device_id
+
+
+class Item(_Record, frozen=True, kw_only=True, tag="item"):
+    """What the catalogue says of an item from now on: all of it, or that it is `deleted`. `price` has no currency."""
+
+    topic: ClassVar[str] = "items"
+    event_timestamp: Timestamp
+    item_id: Identifier
+    deleted: bool = False
+    title: Annotated[str, Meta(max_length=300)] | None = None
+    category: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    tags: Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=32)] = []
+    price: Amount | None = None
+
+    @property
+    def key(self) -> str:
+        """The primary entity, the item: what is said of one item keeps its order."""
+        return self.item_id
 
 
 class Label(_Record, frozen=True, kw_only=True, tag="label"):
@@ -185,6 +213,49 @@ class Decision(_Record, frozen=True, kw_only=True, tag="decision"):
         return self.record.key
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """One place of a slate: which item, why, and how likely it was to be there.
+
+    `propensity` is the probability with which this item came to this place: 1 where the ranking put it there, less
+    where it was drawn (`explored`). `vector` holds the item's features and what it has to do with the visitor, as
+    ranked: `stream/packed_vector.py` reads it.
+    """
+
+    item_id: str
+    score: float
+    source: str
+    reason: str
+    propensity: float = 1.0
+    explored: bool = False
+    vector: PackedVector = b""
+
+
+class Slate(_Record, frozen=True, kw_only=True, tag="slate"):
+    """What was recommended, with all that is needed to learn from what the visitor does with it.
+
+    `event_id` is the slate's id; `items` are in the order of their places. The vector that was ranked is `vector`, the
+    visitor's features, followed by the item's own; `definition_hash` names both. `versions` says
+    which model of each kind answered, `degraded` what was missing; `latency_us` is microseconds by stage.
+    """
+
+    topic: ClassVar[str] = "slates"
+    event_timestamp: Timestamp
+    user_id: str
+    session_id: str | None = None
+    scenario: str = "default"
+    items: list[Shown]
+    vector: PackedVector
+    definition_hash: str
+    versions: dict[str, str] = {}
+    degraded: list[str] = []
+    latency_us: dict[str, int] = {}
+
+    @property
+    def key(self) -> str:
+        """The visitor."""
+        return self.user_id
+
+
 class DeadLetter(_Record, frozen=True, kw_only=True, tag="dead_letter"):
     """A message that could not be used: where it came from, why, and its bytes."""
 
@@ -202,25 +273,33 @@ class DeadLetter(_Record, frozen=True, kw_only=True, tag="dead_letter"):
 
 
 Event = Transaction | Action | Reading
-Record = Transaction | Action | Reading | Label | Decision | DeadLetter
+Record = Transaction | Action | Reading | Item | Label | Decision | Slate | DeadLetter
 RECORD_TYPES: dict[str, type[Record]] = {
-    cls.topic: cls for cls in (Transaction, Action, Reading, Label, Decision, DeadLetter)
+    cls.topic: cls for cls in (Transaction, Action, Reading, Item, Label, Decision, Slate, DeadLetter)
 }
 TOPICS = tuple(RECORD_TYPES)
+KINDS = tuple(str(cls.__struct_config__.tag) for cls in RECORD_TYPES.values())
+"""What a record calls its type."""
 
 R = TypeVar("R")
 _encoder = msgspec.json.Encoder()
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
-class InvalidRecord(ValueError):
-    """A record was refused. A retry with the same bytes cannot help. What it quotes has no card number."""
+SESSION_PREFIX = "session:"
 
-    def __init__(self, field: str, value: object, remedy: str) -> None:
-        self.field = mask(field)
-        self.value = _shorten(value)
-        self.remedy = mask(remedy)
-        super().__init__(f"field {self.field!r} has {self.value}: {self.remedy}")
+
+def visitor(user_id: str, session_id: str | None) -> str:
+    """Who acts or asks: the user, or where nobody is signed in, the session under a name that no user can have.
+
+    Raises `ValueError` where there is neither, or where a user's id looks like a session's name.
+    """
+    of_session = "" if session_id is None else SESSION_PREFIX + session_id
+    if not user_id and not of_session:
+        raise ValueError("`user_id` is required where there is no session_id; send one of both")
+    if user_id.startswith(SESSION_PREFIX) and user_id != of_session:
+        raise ValueError(f"`user_id` must not begin with {SESSION_PREFIX!r}, which names visitors without a user id")
+    return user_id or of_session
 
 
 def micros(moment: datetime) -> int:
@@ -246,7 +325,7 @@ def decode(payload: bytes | str, kind: type[R] | Any = Record) -> R:
     >>> decode(b'{"type": "transaction", "event_id": ""}')
     Traceback (most recent call last):
     ...
-    stream.records.InvalidRecord: field 'event_id' has '': expected str of length >= 1
+    stream.invalid_record.InvalidRecord: field 'event_id' has '': expected str of length >= 1
     """
     decoder = _decoders.get(kind)
     if decoder is None:
@@ -261,7 +340,7 @@ def _strictly(decoder: msgspec.json.Decoder[Any], payload: bytes | str) -> Any:
     try:
         return decoder.decode(payload)
     except msgspec.ValidationError as error:
-        raise _explain(str(error), _lenient(payload)) from None
+        raise explain(str(error), lenient(payload), KINDS) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRecord("(body)", payload, f"send one JSON object, UTF-8; {error}") from None
 
@@ -271,10 +350,10 @@ def convert(fields: dict[str, Any], kind: type[R]) -> R:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        raise _explain(str(error), fields) from None
+        raise explain(str(error), fields, KINDS) from None
 
 
-def check_time(record: Event | Label, now: datetime, clock_skew_limit: timedelta) -> None:
+def check_time(record: Event | Item | Label | Slate, now: datetime, clock_skew_limit: timedelta) -> None:
     """Refuse an event from the future; a clock may be off by `clock_skew_limit`. Raises `InvalidRecord`."""
     name = "labelled_at" if isinstance(record, Label) else "event_timestamp"
     moment = record.labelled_at if isinstance(record, Label) else record.event_timestamp
@@ -285,53 +364,3 @@ def check_time(record: Event | Label, now: datetime, clock_skew_limit: timedelta
             moment.isoformat(),
             f"lies in the future by more than {limit_s:g} s; set the sender's clock, or send the time in UTC",
         )
-
-
-def _explain(message: str, content: object) -> InvalidRecord:
-    text, _, path = message.partition(" - at `$")
-    path = path.removesuffix("`").lstrip(".")
-    if path:
-        return InvalidRecord(path, _value_at(content, path), _remedy(path, text))
-    if "unknown field `" in text:
-        name = text.split("`")[-2]
-        return InvalidRecord(name, _value_at(content, name), "this field is not part of the record; leave it out")
-    if "missing required field `" in text:
-        name = text.split("`")[-2]
-        return InvalidRecord(name, "(missing)", "this field is required; send it")
-    if text.startswith("`"):
-        name = text.split("`")[1]
-        return InvalidRecord(name, _value_at(content, name), text.split("` ", 1)[-1])
-    return InvalidRecord("(body)", content, text)
-
-
-def _remedy(field: str, text: str) -> str:
-    if field == "type":
-        kinds = ", ".join(str(cls.__struct_config__.tag) for cls in RECORD_TYPES.values())
-        return f"send one of {kinds}"
-    if "datetime" in text:
-        return "send an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z"
-    if "out of range" in text:
-        return "send a finite number"
-    return text[0].lower() + text[1:].replace("`", "")
-
-
-def _lenient(payload: bytes | str) -> object:
-    try:
-        return msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return payload
-
-
-def _value_at(content: object, path: str) -> object:
-    for part in path.replace("[", ".[").split("."):
-        if isinstance(content, dict) and part in content:
-            content = content[part]
-        else:
-            return "(missing)" if isinstance(content, dict) else content
-    return content
-
-
-def _shorten(value: object, limit: int = 80) -> str:
-    # Masked before it is cut: half a card number would not be known for one.
-    text = "(missing)" if value == "(missing)" else mask(repr(value))
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -10,9 +10,9 @@ from threading import Event
 from typing import NamedTuple
 
 from stream.log import Consumer, Log, LogFull, LogUnavailable, Message, Trimmed
+from stream.patience import Patience
 
 GROUP = "relay"
-FIRST_PAUSE_S = 0.1
 LINGER_S = 0.005
 BATCH_LIMIT = 250
 """A crash repeats a batch; readers that remember the last 256 records of a key know each of its entries again."""
@@ -48,7 +48,7 @@ def relay(
     """
     topics = tuple(topics)
     moved = failures = trimmed = 0
-    pause_s = FIRST_PAUSE_S
+    patience = Patience(stop, log, "relay", pause_limit_s)
     trim_at = time.monotonic() + trim_every_s
     while not stop.is_set():
         try:
@@ -57,7 +57,7 @@ def relay(
                     count = relay_once(consumer, sink, batch_limit, poll_timeout_ms)
                     moved += count
                     if count:
-                        pause_s = FIRST_PAUSE_S
+                        patience.succeeded()
                         if count < batch_limit // 10:
                             stop.wait(linger_s)  # the next batch is larger, and there are fewer of them
                     if isinstance(source, Trimmed) and time.monotonic() >= trim_at:
@@ -65,9 +65,7 @@ def relay(
                         trimmed += source.trim()
         except (LogUnavailable, LogFull) as error:
             failures += 1
-            log.warning("relay: %s; trying again in %.1f s", error, pause_s)
-            stop.wait(pause_s)
-            pause_s = min(pause_s * 2, pause_limit_s)
+            patience.wait(error)
     return RelayCounts(moved, failures, trimmed)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 PARQUET = (".parquet", ".pq")
-TEXT = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")
+TEXT = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".inter", ".item")
 PACKED = (".zip", ".7z", ".rar", ".tar", ".tgz")
 DELIMITERS = ",;\t|"
 HEADER_LIMIT_CHARS = 1_000_000

@@ -14,7 +14,7 @@ import numpy as np
 from features.feature_set import FeatureSet
 from stream.archive import Archive
 from stream.records import Decision, micros
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 from training.matured import Unlabelled, matured
 from training.replay import objects
 

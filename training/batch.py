@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -28,56 +27,13 @@ from models.profile import Profile, sketch
 from stream.records import from_micros
 from training.effective import CARD, Entities, effective_number, fraud_cards
 from training.families import FAMILIES
+from training.frame import TrainingFrame
 from training.metrics import Labels, auc, average_precision, calibration_error, card_precision, days_of
 from training.segments import metrics_by_segment, segments_of
 
 PARITY_ROWS = 5_000
 TIMED_ROWS = 300
 BOTH_CLASSES = 2
-
-
-@dataclass(frozen=True)
-class TrainingFrame:
-    """Vectors as they were scored, and what became of them.
-
-    `X` has shape (n_rows, n_features), NaN for unknown; `y` is 1 for fraud and 0 for legit, shape (n_rows,);
-    `event_time_us` is microseconds since 1970, in any order; `card` names each row's card. Labels that became known
-    after `label_cutoff_us` are not in it (None: all up to the last event). `records` are the events themselves, for
-    what goes by amount or segment; None where nobody kept them.
-    """
-
-    X: Matrix
-    y: Labels
-    event_time_us: NDArray[np.int64]
-    card: NDArray[Any]
-    feature_names: tuple[str, ...]
-    definition_hash: str
-    label_cutoff_us: int | None = None
-    records: NDArray[Any] | None = None
-
-    def __post_init__(self) -> None:
-        n_rows, n_features = len(self.y), len(self.feature_names)
-        if self.records is not None and self.records.shape != (n_rows,):
-            raise ValueError(f"there are records of shape {self.records.shape} for {n_rows} labels")
-        shapes = [self.X.shape, self.event_time_us.shape, self.card.shape]
-        if shapes != [(n_rows, n_features), (n_rows,), (n_rows,)]:
-            raise ValueError(
-                f"X, event_time_us and card have shapes {shapes} for {n_rows} labels and {n_features} names"
-            )
-        if np.isinf(self.X).any():
-            column = self.feature_names[int(np.flatnonzero(np.isinf(self.X).any(axis=0))[0])]
-            raise ValueError(f"feature {column!r} is infinite in some rows; give NaN where it is unknown")
-
-    def where(self, wanted: NDArray[np.bool_] | NDArray[np.intp]) -> TrainingFrame:
-        """The rows that are wanted, shape (n_rows,), or those at these places; all else as it is."""
-        return replace(
-            self,
-            X=self.X[wanted],
-            y=self.y[wanted],
-            event_time_us=self.event_time_us[wanted],
-            card=self.card[wanted],
-            records=None if self.records is None else self.records[wanted],
-        )
 
 
 class SplitDays(msgspec.Struct, frozen=True, kw_only=True):

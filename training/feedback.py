@@ -32,7 +32,6 @@ from training.batch import (
     PARITY_ROWS,
     NotEnoughToLearn,
     Trained,
-    TrainingFrame,
     measured,
     platt,
     profile_of,
@@ -40,6 +39,7 @@ from training.batch import (
     with_nulls,
 )
 from training.families import FAMILIES, Estimator, Family, Parameters
+from training.frame import TrainingFrame
 from training.metrics import Labels
 
 FEWEST = 20

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.onnx import OnnxModel
-from training.batch import TrainingFrame
 from training.bounds import BOUNDS, Bounds
 from training.card_draws import CardDraws, Counts, RankedRows, interval
 from training.feedback import spread
+from training.frame import TrainingFrame
 from training.gates import Verdict, definition, latency, parity
 from training.metrics import calibration_error, chance_calibration_error
 from training.trial import Trial, latencies_us

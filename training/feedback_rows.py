@@ -20,7 +20,7 @@ from stream.archive import Archive
 from stream.records import Decision, Label, decode, micros
 from stream.table import literal
 from training.archived_frame import NoDecisions, frame_of
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 from training.matured import Unlabelled
 from training.replay import objects
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from stream.log import Entry, Message, Partition
-from stream.records import DeadLetter, Decision, InvalidRecord, Label, decode, encode
+from stream.dead_letter import dead_letter
+from stream.invalid_record import InvalidRecord
+from stream.log import Entry, Message, Partition, message_of
+from stream.records import Decision, Label, decode
 
 
 class Intake(NamedTuple):
@@ -42,12 +44,4 @@ def _sort_in(intake: Intake, partition: Partition, entry: Entry) -> None:
         else:
             intake.decisions.append(decode(entry.value, Decision))
     except InvalidRecord as error:
-        letter = DeadLetter(
-            event_id=f"learner/{partition.topic}/{partition.number}/{entry.offset}",
-            from_topic=partition.topic,
-            partition=partition.number,
-            offset=entry.offset,
-            reason=str(error),
-            payload=entry.value,
-        )
-        intake.refused.append(Message(letter.topic, letter.key, encode(letter)))
+        intake.refused.append(message_of(dead_letter(partition, entry, str(error), by="learner")))

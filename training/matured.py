@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from stream.archive import Archive, entries
-from stream.records import Decision, InvalidRecord, Label, decode, micros
+from stream.invalid_record import InvalidRecord
+from stream.records import Decision, Label, decode, micros
 
 Unlabelled = Literal["out", "legit"]
 SAY_EVERY = 10_000

@@ -8,8 +8,8 @@ import numpy as np
 
 from features.feature_set import FeatureSet
 from models.registry import Registry
-from training.batch import TrainingFrame
 from training.bounds import BOUNDS, Bounds
+from training.frame import TrainingFrame
 from training.gates import PromotionRefused, Verdict, failed, judge
 from training.policy_cost import PolicyCost
 from training.replay import objects

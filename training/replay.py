@@ -21,7 +21,7 @@ from features.view import View, member_hash
 from stream.label_feed import LabelFeed
 from stream.played import Played
 from stream.records import micros
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 
 SHARE_STEPS = 10_000
 WRITE_BATCH = 500

@@ -23,8 +23,9 @@ import numpy as np
 from models.contract import Matrix, Vector
 from models.manifest import Parameter, SearchSummary
 from models.onnx_export import to_float32
-from training.batch import NotEnoughToLearn, SplitDays, TrainingFrame, split_rows
+from training.batch import NotEnoughToLearn, SplitDays, split_rows
 from training.families import FAMILIES
+from training.frame import TrainingFrame
 from training.metrics import Labels, auc, average_precision, card_precision, days_of
 from training.space import draw
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from models.onnx import OnnxModel
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 from training.judged_rows import ALL, JudgedRows
 from training.matured import Fates
 from training.policy_cost import PolicyCost

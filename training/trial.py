@@ -16,9 +16,9 @@ from models.contract import Matrix, Vector
 from models.manifest import Interval, Manifest
 from models.onnx import OnnxModel
 from stream.records import from_micros, micros
-from training.batch import TrainingFrame
 from training.bounds import Bounds
 from training.card_draws import CardDraws, CardRanks, interval
+from training.frame import TrainingFrame
 from training.metrics import calibration_error, chance_calibration_error, days_of
 from training.policy_cost import PolicyCost
 from training.segments import average_precision_interval, segments_of

@@ -12,8 +12,9 @@ from models.aliases import AliasMoved
 from models.registry import ModelNotFound, Registry
 from scoring.use_case import UseCase
 from scoring.watch_report import Watched, WatchReport
+from stream.invalid_record import InvalidRecord
 from stream.log import Entry, Partition
-from stream.records import Decision, InvalidRecord, Label, decode, micros
+from stream.records import Decision, Label, decode, micros
 from training.metrics import DAY_US
 from training.shadow import Shadows
 from training.watch_comparison import compare

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench.late_rows import LateRows
 from stream.records import Transaction, from_micros, micros
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 from training.metrics import DAY_US
 from training.replay import objects
 

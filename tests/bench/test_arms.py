@@ -18,7 +18,7 @@ from models.onnx import OnnxModel
 from models.snapshot import OnlineSettings
 from stream.records import Decision, Label, Transaction, Verdict, from_micros
 from tests.bench.late_worlds import DELAY_DAYS, FIRST_US, late_rows, turned_from
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 from training.intake import Intake
 from training.learner import DelayedLearner
 from training.learner_store import LearnerStore

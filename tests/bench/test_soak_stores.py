@@ -9,9 +9,10 @@ import pytest
 
 from bench.soak_count import Logged, entries, read_log
 from bench.soak_stores import compare_archive, compare_chain, compare_states
+from features.declared import all_views
 from features.feature_set import EntityRef
 from features.worker import Folder
-from headrace.assembly import all_views, open_online_store, open_outbox
+from headrace.assembly import open_online_store, open_outbox
 from headrace.audit import open_chain
 from headrace.cold import open_archive
 from headrace.settings import Settings

@@ -14,7 +14,7 @@ from features.online_store import MemoryOnlineStore, OnlineStore, Replacement, S
 from features.pipeline import GROUP, work_once
 from features.view import View
 from features.worker import Folder
-from stream.log import Entry, LogFull, Message, Partition, lag
+from stream.log import Entry, LogFull, Partition, lag, message_of
 from stream.records import DeadLetter, Transaction, decode, encode
 from stream.redis_log import RedisLog
 from tests.features.folding import (
@@ -63,7 +63,7 @@ class Dying:
 
 @pytest.fixture
 def log(redis_db: str) -> Iterator[RedisLog]:
-    with closing(RedisLog(redis_db, partitions=1, lease_ms=1000)) as opened:
+    with closing(RedisLog(redis_db, partitions=1)) as opened:
         yield opened
 
 
@@ -84,7 +84,7 @@ def work(log: RedisLog, store: OnlineStore) -> None:
 
 
 def send(log: RedisLog) -> str:
-    log.append([Message(record.topic, record.key, encode(record)) for record in RECORDS])
+    log.append([message_of(record) for record in RECORDS])
     return f"transactions/0/{log.read(Partition('transactions', 0), 0, 10)[1].offset}"
 
 
@@ -147,7 +147,7 @@ def test_where_a_report_cannot_be_made_nothing_is_written_and_the_batch_comes_ag
 
 
 def test_a_record_that_was_folded_and_has_aged_since_is_not_reported_when_it_comes_again(log: RedisLog) -> None:
-    log.append([Message(record.topic, record.key, encode(record)) for record in (OLD, *RECORDS[::2])])
+    log.append([message_of(record) for record in (OLD, *RECORDS[::2])])
     store = MemoryOnlineStore()
     folder = Folder(store, FRAUD.views, log.name)
     part = Partition("transactions", 0)

@@ -42,7 +42,7 @@ def found(history: History, at_us: int) -> dict[str, float]:
     return dict(zip(SHOP.names, values.tolist(), strict=True))
 
 
-@pytest.mark.parametrize("members", [1000, 5000, 40_000])
+@pytest.mark.parametrize("members", [pytest.param(1000, marks=pytest.mark.thorough), 5000, 40_000])
 def test_many_members_are_counted_within_the_error_in_every_window(members: int) -> None:
     errors = []
     for seed in range(6):

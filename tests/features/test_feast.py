@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from features.declared import all_views
 from features.feature_set import EntityRef
 from features.fraud import FRAUD
 from features.history import History
@@ -110,8 +111,8 @@ def history_of(store: RedisOnlineStore, merchant: str) -> History:
 
 def test_every_view_and_entity_is_registered(applied: Any) -> None:
     feast, _ = applied
-    assert {view.name for view in feast.list_feature_views()} == {view.state_view for view in FRAUD.views}
-    assert {view.name for view in feast.list_on_demand_feature_views()} == {view.name for view in FRAUD.views}
+    assert {view.name for view in feast.list_feature_views()} == {view.state_view for view in all_views()}
+    assert {view.name for view in feast.list_on_demand_feature_views()} == {view.name for view in all_views()}
     service = feast.get_feature_service("fraud_v1")
     named = [feature.name for projection in service.feature_view_projections for feature in projection.features]
     assert set(named) == {name for view in FRAUD.views for name in view.names}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from random import Random
 from time import sleep
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,14 +33,23 @@ from stream.archive import ARCHIVED, Archive
 from stream.archiver import GROUP as ARCHIVER
 from stream.archiver import Archiver
 from stream.connection import RedisConnection
-from stream.log import Message, Partition, lag
-from stream.records import Decision, Label, Record, Transaction, encode, from_micros
+from stream.log import Partition, lag, message_of
+from stream.records import Decision, Label, Record, Transaction, from_micros
 from stream.redis_log import RedisLog
 from tests.oracle import DAY, HOUR, MINUTE, T0_US, payment
 from tests.scoring.conftest import Says
 from tests.scoring.conftest import live as models
 
 pytestmark = pytest.mark.slow
+
+
+class Served(NamedTuple):
+    """What was decided, by event, and where it is archived."""
+
+    decisions: dict[str, Decision]
+    archive: Path
+
+
 NOW_US = T0_US + 60 * DAY
 EVENTS = 240
 
@@ -58,7 +68,7 @@ def plan(home: Path, redis_url: str) -> StorePlan:
 
 @pytest.fixture
 def log(redis_db: str) -> Iterator[RedisLog]:
-    with closing(RedisLog(redis_db, partitions=2, lease_ms=2000)) as opened:
+    with closing(RedisLog(redis_db, partitions=2)) as opened:
         yield opened
 
 
@@ -90,7 +100,7 @@ def traffic() -> list[Any]:
 
 
 def send(log: RedisLog, records: Sequence[Record]) -> None:
-    log.append([Message(record.topic, record.key, encode(record)) for record in records])
+    log.append([message_of(record) for record in records])
 
 
 def work(log: RedisLog, store: OnlineStore) -> int:
@@ -215,15 +225,26 @@ def score_all(scorer: Scorer, store: RedisOnlineStore, log: RedisLog, records: S
     return served
 
 
-@pytest.fixture
-def served(live: RedisOnlineStore, log: RedisLog, tmp_path: Path) -> dict[str, Decision]:
-    """Decisions that a real scorer gave over a real Redis; the archive of that traffic is in `<tmp>/archive`."""
-    ledger = Ledger(live.connection, live, 2, 10_000_000, 100_000, 1000)
+@pytest.fixture(scope="module")
+def served_once(plan: StorePlan, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """Decisions that a real scorer gave over a real Redis, and the archive of that traffic."""
+    archive: Path = tmp_path_factory.mktemp("served") / "archive"
     policy, rules = load_policy(USE_CASE.policy, USE_CASE.source), load_rules(USE_CASE.rules, FRAUD)
-    found = score_all(Scorer(USE_CASE, ledger, models(Says(0.001)), policy, rules), live, log, traffic())
-    archive_all(log, tmp_path / "archive")
+    with RedisConnection(redis_url) as connection, closing(RedisLog(redis_url, partitions=2)) as log:
+        connection.one("FLUSHALL")
+        live = RedisOnlineStore(connection, plan, 10_000_000)
+        ledger = Ledger(connection, live, 2, 10_000_000, 100_000, 1000)
+        found = score_all(Scorer(USE_CASE, ledger, models(Says(0.001)), policy, rules), live, log, traffic())
+        archive_all(log, archive)
     assert not any("online store" in one.degraded for one in found.values())
-    return found
+    return Served(found, archive)
+
+
+@pytest.fixture
+def served(served_once: Served, tmp_path: Path) -> dict[str, Decision]:
+    """Those decisions; a copy of the archive is in `<tmp>/archive`."""
+    shutil.copytree(served_once.archive, tmp_path / "archive")
+    return served_once.decisions
 
 
 def differing(found: np.ndarray[Any, Any], decision: Decision) -> list[tuple[str, float, float]]:

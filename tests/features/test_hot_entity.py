@@ -29,15 +29,17 @@ from tests.scenarios.fire_oracle import window_bounds, youngest_merged_us
 from tests.scoring.conftest import PLAN, TTL_MS
 
 HOT = EntityRef("merchant_id", "hot")
-QUIET_EVENTS = 20_000
-HOT_EVENTS = int(os.environ.get("HEADRACE_HOT_EVENTS", "200000"))
+QUIET_EVENTS = 5_000
+HOT_EVENTS = int(os.environ.get("HEADRACE_HOT_EVENTS", "40000"))
+EACH = 6000
+"""Events of each of two folders."""
 BATCH = 1000
 STATE_BYTES_LIMIT = 32_768
 SCAN = Scan(MERCHANT)
 
 
 def stream() -> list[Transaction]:
-    """38 quiet days, so that every window has an edge in the history, then an hour of 55 events a second.
+    """38 quiet days, so that every window has an edge in the history, then an hour of 11 events a second.
 
     `HEADRACE_HOT_EVENTS=3600000` makes it 1000 a second, in some ten minutes and 4 GB.
     """
@@ -128,7 +130,7 @@ def bounds(feature: Feature, records: list[Transaction], at_us: int) -> tuple[fl
 
 def test_two_folders_of_one_merchant_retry_at_most_once_for_each_write_of_the_other(redis_db: str) -> None:
     cards = [
-        [payment(n, T0_US + n, card_id=f"{who}{n % 50}", merchant_id=HOT.value) for n in range(20_000)] for who in "ab"
+        [payment(n, T0_US + n, card_id=f"{who}{n % 50}", merchant_id=HOT.value) for n in range(EACH)] for who in "ab"
     ]
 
     def fold(who: int) -> tuple[int, FoldCount]:
@@ -146,10 +148,10 @@ def test_two_folders_of_one_merchant_retry_at_most_once_for_each_write_of_the_ot
     with ThreadPoolExecutor(2) as threads:
         (left_writes, left), (right_writes, right) = threads.map(fold, range(2))
     print(f"{left_writes} and {right_writes} batches, {left.conflicts} and {right.conflicts} retries")
-    assert left.folded == right.folded == 20_000
+    assert left.folded == right.folded == EACH
     assert left.conflicts <= right_writes
     assert right.conflicts <= left_writes
     with closing(RedisConnection(redis_db)) as connection:
         history, size = history_of(RedisOnlineStore(connection, PLAN, TTL_MS))
-    assert history.held == 40_000
+    assert history.held == 2 * EACH
     assert size <= STATE_BYTES_LIMIT

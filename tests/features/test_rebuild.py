@@ -25,10 +25,11 @@ from stream.archive import Archive
 from stream.archiver import GROUP as ARCHIVER
 from stream.archiver import Archiver
 from stream.connection import RedisConnection
-from stream.log import Entry, Message, Partition, lag
+from stream.log import Entry, Partition, lag, message_of
 from stream.records import Label, Record, encode, from_micros
 from stream.redis_log import RedisLog
 from tests.oracle import MINUTE, T0_US, payment
+from tests.until import LIMIT_S
 
 PLAN = StorePlan(
     project="test",
@@ -46,7 +47,7 @@ NOW_US = T0_US + 3 * EVENTS * MINUTE
 
 @pytest.fixture
 def log(redis_db: str) -> Iterator[RedisLog]:
-    with closing(RedisLog(redis_db, partitions=2, lease_ms=2000)) as opened:
+    with closing(RedisLog(redis_db, partitions=2)) as opened:
         yield opened
 
 
@@ -76,7 +77,7 @@ def traffic(count: int = EVENTS, first: int = 0) -> list[Record]:
 
 
 def send(log: RedisLog, records: Sequence[Record]) -> None:
-    log.append([Message(record.topic, record.key, encode(record)) for record in records])
+    log.append([message_of(record) for record in records])
 
 
 def work(log: RedisLog, store: OnlineStore) -> None:
@@ -191,7 +192,7 @@ def test_a_rebuild_during_live_traffic_loses_nothing(log: RedisLog, live: RedisO
     stop, sent = Event(), Event()
 
     def live_worker() -> None:
-        with RedisConnection(redis_db) as connection, closing(RedisLog(redis_db, partitions=2, lease_ms=2000)) as own:
+        with RedisConnection(redis_db) as connection, closing(RedisLog(redis_db, partitions=2)) as own:
             store = RedisOnlineStore(connection, PLAN, 10_000_000)
             work_forever(Folder(store, FRAUD.views, own.name), own, stop, batch_limit=50, poll_timeout_ms=20)
 
@@ -207,7 +208,7 @@ def test_a_rebuild_during_live_traffic_loses_nothing(log: RedisLog, live: RedisO
         thread.start()
     try:
         one = rebuild(live, log)
-        assert sent.wait(30)
+        assert sent.wait(LIMIT_S)
     finally:
         threads[1].join()
         stop.set()

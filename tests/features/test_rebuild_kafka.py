@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
 
@@ -16,14 +17,15 @@ from features.online_store import MemoryOnlineStore, RedisOnlineStore
 from features.pipeline import GROUP, work_forever
 from features.worker import Folder
 from headrace.cli import main
-from headrace.cold import run_archiver
+from headrace.cold import open_archive
 from headrace.settings import Settings
 from stream.archiver import GROUP as ARCHIVER
+from stream.archiver import archive_forever
 from stream.connection import RedisConnection
 from stream.kafka_log import KafkaLog
 from stream.kafka_node import KafkaNode
-from stream.log import LogUnavailable, Message, Partition, lag
-from stream.records import Record, encode
+from stream.log import LogUnavailable, Partition, lag, message_of
+from stream.records import Record
 from tests.features.test_rebuild import PLAN, damage, features, refs_of, traffic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -32,8 +34,8 @@ TOPICS = ("transactions", "labels")
 
 
 @pytest.fixture
-def node(tmp_path: Path, kafka_node: KafkaNode) -> Iterator[KafkaNode]:
-    """A node of one's own: workers read every topic. (The session's says whether there can be one.)"""
+def node(tmp_path: Path, kafka: None) -> Iterator[KafkaNode]:
+    """A node of one's own: workers read every topic."""
     with KafkaNode(tmp_path / "kafka") as own:
         yield own
 
@@ -57,7 +59,7 @@ def live(redis_db: str) -> Iterator[RedisOnlineStore]:
 
 
 def send(log: KafkaLog, records: list[Record]) -> None:
-    log.append([Message(record.topic, record.key, encode(record)) for record in records])
+    log.append([message_of(record) for record in records])
 
 
 def wait_for(log: KafkaLog, group: str) -> None:
@@ -90,14 +92,21 @@ def work(log: KafkaLog, live: RedisOnlineStore) -> None:
 
 
 def archive(settings: Settings, log: KafkaLog) -> None:
-    """One archiver that stores what it has read when it is stopped."""
+    """One archiver, until it has stored all."""
     stop = Event()
-    thread = Thread(target=run_archiver, args=(settings, stop))
+
+    def archiver() -> None:
+        with closing(KafkaLog(log.bootstrap, 2)) as own:
+            kept = timedelta(days=4000)
+            archive_forever(open_archive(settings), own, stop, retention=kept, flush_s=0.2, poll_timeout_ms=50)
+
+    thread = Thread(target=archiver)
     thread.start()
-    Event().wait(4)
-    stop.set()
-    thread.join()
-    wait_for(log, ARCHIVER)
+    try:
+        wait_for(log, ARCHIVER)
+    finally:
+        stop.set()
+        thread.join()
 
 
 def fold_all(log: KafkaLog, store: MemoryOnlineStore) -> None:
@@ -117,36 +126,37 @@ def forget(log: KafkaLog) -> None:
     assert log.read(Partition("transactions", 0), 0, 1) == []
 
 
-@pytest.mark.parametrize("source", ["log", "archive", "archive and log"])
-def test_damaged_histories_are_as_they_were(
-    log: KafkaLog, live: RedisOnlineStore, settings: Settings, source: str
-) -> None:
-    records = traffic()
-    send(log, records[:1500])
-    if source == "archive and log":
-        archive(settings, log)
-    send(log, records[1500:])
-    if source == "archive":
-        archive(settings, log)
+def test_damaged_histories_are_as_they_were(log: KafkaLog, live: RedisOnlineStore, settings: Settings) -> None:
+    """From the log, from the archive and the log after it, from the archive alone: one after the other, on one node."""
+    records, clean = traffic(1000), MemoryOnlineStore()
+    send(log, records[:700])
+    archive(settings, log)
+    send(log, records[700:])
+    for number, source in enumerate(["log", "archive and log", "archive"]):
+        # Live goes on where it was.
+        work(log, live)
+        fold_all(log, clean)
+        refs = refs_of(records)
+        expected = features(clean, refs)
+        assert features(live, refs) == expected, source
+        damage(live, refs)
+        assert len(live.connection.one("KEYS", "*")) < len(refs)
+        if source == "archive":
+            archive(settings, log)
+            forget(log)
+        replay(settings, source.split(maxsplit=1)[0])
+        assert features(live, refs) == expected, source
+        assert live.connection.one("KEYS", "*next*") == []
+        more = traffic(100, first=5000 + 1000 * number)
+        send(log, more)
+        records += more
     work(log, live)
-    refs = refs_of(records)
-    clean = MemoryOnlineStore()
     fold_all(log, clean)
-    expected = features(clean, refs)
-    assert features(live, refs) == expected
-    damage(live, refs)
-    assert len(live.connection.one("KEYS", "*")) < len(refs)
-    if source == "archive":
-        forget(log)
-    words = ["replay", "--from", source.split(maxsplit=1)[0], "--home", str(settings.home), "--partitions", "2"]
+    refs = refs_of(records)
+    assert features(live, refs) == features(clean, refs)
+
+
+def replay(settings: Settings, source: str) -> None:
+    words = ["replay", "--from", source, "--home", str(settings.home), "--partitions", "2"]
     result = CliRunner().invoke(main, [*words, "--redis", settings.redis, "--kafka", settings.kafka])
     assert result.exit_code == 0, result.output
-    assert features(live, refs) == expected
-    assert live.connection.one("KEYS", "*next*") == []
-    # And live goes on where it was.
-    more = traffic(100, first=5000)
-    send(log, more)
-    work(log, live)
-    fold_all(log, clean)
-    every = refs_of([*records, *more])
-    assert features(live, every) == features(clean, every)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import msgspec
@@ -64,7 +64,7 @@ def test_of_promoters_that_judged_the_same_champion_one_wins_and_the_others_are_
     for process in racing.values():
         process.stdin.write("go\n")
         process.stdin.flush()
-    ended = {version: (process.communicate(timeout=60)[1], process.returncode) for version, process in racing.items()}
+    ended = {version: (process.communicate(timeout=240)[1], process.returncode) for version, process in racing.items()}
     (winner,) = (version for version, (_, status) in ended.items() if status == 0)
     assert registry.aliases("fraud") == {"champion": winner, "previous": "a"}
     for version, (said, _) in ended.items():
@@ -141,17 +141,21 @@ def test_the_log_only_ever_grows(registry: Registry) -> None:
 def test_a_lock_that_another_process_holds_is_waited_for(registry: Registry) -> None:
     promote(registry, "a")
     hold = (
-        "import fcntl, sys, time; file = open(sys.argv[1]); fcntl.flock(file, fcntl.LOCK_EX); "
-        "print('held', flush=True); time.sleep(0.5)"
+        "import fcntl, sys; file = open(sys.argv[1]); fcntl.flock(file, fcntl.LOCK_EX); "
+        "print('held', flush=True); sys.stdin.readline()"
     )
-    path = str(registry.directory / "aliases.jsonl")
-    holder = subprocess.Popen([sys.executable, "-c", hold, path], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    started = time.monotonic()
-    promote(registry, "b")
-    assert time.monotonic() - started > 0.2
-    holder.communicate(timeout=30)
+    command = [sys.executable, "-c", hold, str(registry.directory / "aliases.jsonl")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        waiting = threading.Thread(target=promote, args=(registry, "b"))
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        holder.communicate("go on\n", timeout=240)
+        waiting.join(240)
+    assert not waiting.is_alive()
+    assert registry.aliases("fraud")["champion"] == "b"
 
 
 def test_manifests_of_earlier_versions_load() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from itertools import combinations
 from math import factorial
 from pathlib import Path
@@ -20,18 +19,22 @@ from models.onnx import OnnxModel
 from models.onnx_export import export, to_float32
 from models.shap import NotExplainable, ShapModel
 from models.shap_trees import LEAF, Trees, margin, tree_changes, tree_values
+from tests.manifests import made_up
 from training.families import FAMILIES
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 N_FEATURES = 8
 ALONE = np.arange(N_FEATURES)
+SMALL = {
+    "random_forest": {"n_estimators": 20},
+    "hist_gradient_boosting": {"max_iter": 40},
+    "lightgbm": {"n_estimators": 40},
+}
+"""Few trees, of the depth that they usually have."""
 Row = NDArray[np.float64]
 
 
 def manifest(**fields: Any) -> Manifest:
-    usual: dict[str, Any] = {"name": "m", "version": "v", "definition_hash": "h", "created_at": NOW}
-    usual |= dict.fromkeys(("window_start", "window_end", "label_cutoff"), NOW)
-    return Manifest(**usual | {"feature_names": tuple(f"f{i}" for i in range(N_FEATURES))} | fields)
+    return made_up("m", [f"f{i}" for i in range(N_FEATURES)], **fields)
 
 
 def random_tree(rng: np.random.Generator, depth: int) -> Trees:
@@ -113,7 +116,7 @@ class Fitted:
         rows[rng.random(rows.shape) < 0.1] = np.nan
         known = np.nan_to_num(rows)
         fraud = (known[:, 0] + known[:, 1] ** 2 + known[:, 2] * known[:, 3] > 1.2).astype(np.int8)
-        estimator, _ = FAMILIES[family].fit((rows, fraud), (rows, fraud), {})
+        estimator, _ = FAMILIES[family].fit((rows, fraud), (rows, fraud), SMALL.get(family, {}))
         self.content = export(estimator, rows, 1e-3).content
         self.rows = rows[:60]
         self.manifest = manifest(calibration=Calibration(1.3, -0.4))
@@ -168,7 +171,7 @@ def test_a_linear_models_values_are_its_weights_times_the_differences() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no model"])
 def test_bytes_that_are_no_model_are_refused(content: bytes) -> None:
-    with pytest.raises(NotExplainable, match="model 'm' version 'v'"):
+    with pytest.raises(NotExplainable, match="model 'm' version 'v1'"):
         ShapModel(content, manifest())
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -10,7 +12,7 @@ from threading import Event
 from stream.chain import Chain
 from stream.chain_entry import Draft
 from stream.decision_keeper import keep_forever, subject_of
-from stream.log import Message
+from stream.log import Message, message_of
 from stream.records import Decision, Transaction, encode
 from stream.redis_log import RedisLog
 
@@ -42,7 +44,7 @@ def decided(number: int, **fields: object) -> Decision:
 
 def message(decision: Decision) -> Message:
     """It as it goes to the log."""
-    return Message(decision.topic, decision.key, encode(decision))
+    return message_of(decision)
 
 
 def draft(number: int) -> Draft:
@@ -59,11 +61,20 @@ def filled(directory: Path, count: int = 40, key: str = "") -> Chain:
     return chain
 
 
-def main(url: str, directory: str) -> None:
-    """Keep until killed, in small batches so that it is killed within them."""
+def main(url: str, directory: str, limit: str = "0") -> None:
+    """Keep until killed, in small batches so that it is killed within them; of no more decisions than this, if any."""
     chain = Chain(Path(directory), segment_bytes=SEGMENT_BYTES)
     log = RedisLog(url, partitions=2, lease_ms=300)
-    keep_forever(chain, log, lambda decisions: [], Event(), poll_limit=3, poll_timeout_ms=50)
+    seen = 0
+
+    def artefacts(decisions: Sequence[Decision]) -> list[Draft]:
+        nonlocal seen
+        if int(limit) and seen > int(limit):
+            signal.pause()
+        seen += len(decisions)
+        return []
+
+    keep_forever(chain, log, artefacts, Event(), poll_limit=3, poll_timeout_ms=50)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +20,9 @@ from stream.archive import ARCHIVED, Archive, entries
 from stream.archiver import GROUP, Archiver, archive_forever
 from stream.kafka_log import KafkaLog
 from stream.kafka_node import KafkaNode
-from stream.log import Entry, LogUnavailable, Message, Partition, lag
-from stream.records import Label, Record, Transaction, encode
+from stream.log import Entry, LogUnavailable, Partition, lag, message_of
+from stream.records import Label, Record, Transaction
+from tests.until import LIMIT_S, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -45,15 +46,21 @@ archive_forever(
 """
 
 
-@pytest.fixture
-def node(tmp_path: Path, kafka_node: KafkaNode) -> Iterator[KafkaNode]:
-    """A node of one's own: archivers read every topic. (The session's says whether there can be one.)"""
-    with KafkaNode(tmp_path / "kafka") as own:
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory, kafka: None) -> Iterator[KafkaNode]:
+    """A node of these tests' own: archivers read every topic."""
+    with KafkaNode(tmp_path_factory.mktemp("archived") / "kafka") as own:
         yield own
 
 
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That node's archive: each test goes on where the one before it ended."""
+    return tmp_path_factory.mktemp("archive")
+
+
 def open_log(node: KafkaNode) -> KafkaLog:
-    return KafkaLog(node.bootstrap, 2, session_timeout_ms=1500, max_poll_interval_ms=3000)
+    return KafkaLog(node.bootstrap, 2)
 
 
 def records(count: int, first: int = 0) -> list[Record]:
@@ -69,7 +76,7 @@ def records(count: int, first: int = 0) -> list[Record]:
 
 
 def send(log: KafkaLog, made: list[Record]) -> None:
-    log.append([Message(record.topic, record.key, encode(record)) for record in made])
+    log.append([message_of(record) for record in made])
 
 
 def on_the_log(log: KafkaLog) -> dict[Partition, list[Entry]]:
@@ -105,13 +112,6 @@ def all_stored(log: KafkaLog) -> bool:
         return False  # A node that has just begun has nobody yet who knows the groups.
 
 
-def until(condition: Callable[[], bool], within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.1)
-
-
 @contextmanager
 def archiving(directory: Path, node: KafkaNode) -> Iterator[None]:
     """An archiver in a thread, until the block ends."""
@@ -127,8 +127,8 @@ def archiving(directory: Path, node: KafkaNode) -> Iterator[None]:
             thread.join()
 
 
-def test_an_archiver_killed_again_and_again_stores_each_record_once(tmp_path: Path, node: KafkaNode) -> None:
-    directory, random, total = tmp_path / "archive", Random(7), 6000
+def test_an_archiver_killed_again_and_again_stores_each_record_once(directory: Path, node: KafkaNode) -> None:
+    random, total = Random(7), 3000
     with closing(open_log(node)) as log:
         send(log, records(500))
         sent = Event()
@@ -142,8 +142,8 @@ def test_an_archiver_killed_again_and_again_stores_each_record_once(tmp_path: Pa
 
         thread = Thread(target=sender)
         thread.start()
-        seen = 0
-        for _ in range(5):
+        seen = len(list(directory.rglob("*-*.parquet")))
+        for _ in range(3):
             command = [sys.executable, "-c", PROGRAM, node.bootstrap, str(directory)]
             with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as killed:
                 until(lambda count=seen: len(list(directory.rglob("*-*.parquet"))) > count)  # type: ignore[misc]
@@ -158,12 +158,11 @@ def test_an_archiver_killed_again_and_again_stores_each_record_once(tmp_path: Pa
 
 
 def test_a_crash_between_files_and_commit_and_one_among_the_files_doubles_nothing(
-    tmp_path: Path, node: KafkaNode, monkeypatch: pytest.MonkeyPatch
+    directory: Path, node: KafkaNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Crash(RuntimeError):
         """The archiver ends here."""
 
-    directory = tmp_path / "archive"
     with closing(open_log(node)) as log:
         send(log, records(300))
         replace = Path.replace
@@ -184,15 +183,15 @@ def test_a_crash_between_files_and_commit_and_one_among_the_files_doubles_nothin
                         patch.setattr(consumer, "commit", lambda offsets: (_ for _ in ()).throw(Crash))
                     archiver = Archiver(archive, log, consumer, flush_records=100)
                     with pytest.raises(Crash):
-                        for _ in range(200):
+                        end = time.monotonic() + LIMIT_S
+                        while time.monotonic() < end:
                             archiver.step(50, 100)
         with archiving(directory, node):
             until(lambda: all_stored(log))
         check(directory, log)
 
 
-def test_a_broker_that_goes_and_comes_back_is_archived_on(tmp_path: Path, node: KafkaNode) -> None:
-    directory = tmp_path / "archive"
+def test_a_broker_that_goes_and_comes_back_is_archived_on(directory: Path, node: KafkaNode) -> None:
     with archiving(directory, node):
         with closing(open_log(node)) as log:
             send(log, records(200))

@@ -10,10 +10,10 @@ import duckdb
 import pytest
 
 from stream.dataset import InvalidRow, read_transactions
+from stream.invalid_record import InvalidRecord
 from stream.mapping import Mapping, MappingError, load_mapping, mapping_from
 from stream.mapping_guess import guess_mapping
 from stream.played import Played
-from stream.records import InvalidRecord
 from stream.table import UnreadableTable
 
 HANDBOOK = Path(__file__).parents[2] / "../shared/data/fdh/raw_dev_2018-04-01_2018-08-14.parquet"

@@ -101,7 +101,7 @@ def test_a_parent_killed_by_sigkill_leaves_no_server(tmp_path: Path) -> None:
         pid = int(parent.stdout.readline())
         assert not gone(pid)
         parent.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not gone(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert gone(pid)

@@ -13,7 +13,7 @@ import pytest
 from stream.archive import Archive, entries
 from stream.archive_erasure import erase_from_archive, search_archive
 from stream.connection import RedisConnection
-from stream.log import Entry, Message, Partition
+from stream.log import Entry, Partition, message_of
 from stream.mention import Mention
 from stream.records import DeadLetter, Label, encode
 from stream.redis_erasure import LOCK_KEY, erase_entries, search_streams
@@ -115,7 +115,7 @@ def test_labels_are_found_by_their_events_and_dead_letters_by_their_bytes(
         for text in (f"x {CARD} y", f"x {CARD}3 y")
     ]
     others: list[Label | DeadLetter] = [*labels, *letters]
-    log.append([message(decided(3)), *(Message(one.topic, one.key, encode(one)) for one in others)])
+    log.append([message(decided(3)), *(message_of(one) for one in others)])
     found = search_streams(connection, 1, Mention("card_id", CARD))
     assert {stream: len(ids) for stream, ids in found.items()} == {
         "log:decisions:0": 1,

@@ -8,17 +8,20 @@ from typing import Any
 
 import pytest
 
+from stream.invalid_record import InvalidRecord
 from stream.records import (
     RECORD_TYPES,
     Action,
     DeadLetter,
     Decision,
-    InvalidRecord,
+    Item,
     Label,
     MemberScore,
     Reading,
     Reason,
     Record,
+    Shown,
+    Slate,
     Transaction,
     check_time,
     convert,
@@ -53,6 +56,7 @@ READING = {
     "metric": "temperature",
     "value": -3.5,
 }
+ITEM = {"type": "item", "event_id": "e4", "event_timestamp": "2026-01-31T12:00:00Z", "item_id": "i1"}
 LABEL = {"type": "label", "event_id": "e1", "label": "fraud", "labelled_at": "2026-02-01T12:00:00Z"}
 
 PAYMENT = Transaction(event_id="e1", event_timestamp=NOON, card_id="c1", merchant_id="m1", amount=12.5)
@@ -60,7 +64,19 @@ EVERY_KIND: list[Record] = [
     PAYMENT,
     Action(event_id="e2", event_timestamp=NOON, user_id="u1", action="click"),
     Reading(event_id="e3", event_timestamp=NOON, device_id="d1", metric="temperature", value=-3.5),
+    Item(event_id="e4", event_timestamp=NOON, item_id="i1", title="Alien", tags=["horror"], price=3.5),
     Label(event_id="e1", label="fraud", labelled_at=NOON),
+    Slate(
+        event_id="s1",
+        event_timestamp=NOON,
+        user_id="u1",
+        items=[
+            Shown("i1", 0.5, "trending", "popular now", 0.25, True, b"\0\0\x80?"),
+            Shown("i2", 0.4, "trending", "popular now", 0.25, True, [1.0, None]),  # as earlier versions have it
+        ],
+        vector=[None, 2.0],
+        definition_hash="abc",
+    ),
     Decision(
         event_id="e1",
         event_timestamp=NOON,
@@ -89,7 +105,10 @@ VALID: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (TRANSACTION, {"customer_id": None, "device_id": None}),
     (ACTION, {}),
     (ACTION, {"value": -1e300}),
+    (ACTION, {"session_id": "s", "item_id": "i", "slate_id": "x"}),
     (READING, {}),
+    (ITEM, {"deleted": True}),
+    (ITEM, {"title": "", "category": "c", "tags": ["a", "b"], "price": 0}),
     (LABEL, {}),
     (LABEL, {"label": "unknown", "source": "analyst", "amount": 3}),
 ]
@@ -111,6 +130,12 @@ INVALID: list[tuple[dict[str, Any], dict[str, Any], str, str, str]] = [
     (TRANSACTION, {"type": "payment"}, "type", "'payment'", "send one of transaction, action"),
     (ACTION, {"action": ""}, "action", "''", "length >= 1"),
     (ACTION, {"user_id": ["u1"]}, "user_id", "['u1']", "expected str, got array"),
+    (ACTION, {"user_id": "session:s1"}, "user_id", "'session:s1'", "must not begin with 'session:'"),
+    (ACTION, {"user_id": "session:s1", "session_id": "s2"}, "user_id", "'session:s1'", "must not begin"),
+    (ACTION, {"session_id": "x" * 121}, "session_id", "xxx", "length <= 120"),
+    (ITEM, {"item_id": ""}, "item_id", "''", "length >= 1"),
+    (ITEM, {"tags": ["x"] * 33}, "tags", "['x'", "length <= 32"),
+    (ITEM, {"price": -1}, "price", "-1", ">= 0.0"),
     (READING, {"value": 1e301}, "value", "1e+301", "<= 1e+300"),
     (READING, {"value": None}, "value", "None", "expected float, got null"),
     (LABEL, {"label": "maybe"}, "label", "'maybe'", "invalid enum value"),
@@ -120,6 +145,7 @@ INVALID: list[tuple[dict[str, Any], dict[str, Any], str, str, str]] = [
 REQUIRED = [
     *((TRANSACTION, name) for name in ("event_id", "event_timestamp", "card_id", "merchant_id", "amount")),
     *((ACTION, name) for name in ("user_id", "action")),
+    (ITEM, "item_id"),
     *((READING, name) for name in ("device_id", "metric", "value")),
     *((LABEL, name) for name in ("label", "labelled_at")),
 ]
@@ -130,6 +156,13 @@ def test_every_record_comes_back_from_its_json(record: Record) -> None:
     again: Record = decode(encode(record))
     assert again == record
     assert type(record) is RECORD_TYPES[record.topic]
+
+
+def test_who_is_not_signed_in_is_named_by_the_session() -> None:
+    sent = {name: value for name, value in ACTION.items() if name != "user_id"} | {"session_id": "s1"}
+    nobody: Action = decode(json.dumps(sent), Action)
+    assert (nobody.user_id, nobody.key) == ("session:s1", "session:s1")
+    assert decode(encode(nobody), Action) == nobody
 
 
 @pytest.mark.parametrize(("base", "change"), VALID)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stream.log import Entry, Message, Partition, partition_of
-from stream.records import Decision, Label, MemberScore, Transaction, Verdict, encode
+from stream.log import Entry, Message, Partition, message_of, partition_of
+from stream.records import Decision, Label, MemberScore, Transaction, Verdict
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PARTITIONS = 2
@@ -57,7 +57,7 @@ class MemoryLog:
             self.entries[part].append(Entry(self.end(part) + 2, message.key, message.value))
 
     def send(self, *records: Decision | Label) -> None:
-        self.append([Message(record.topic, record.key, encode(record)) for record in records])
+        self.append([message_of(record) for record in records])
 
     def partitions(self, topic: str) -> int:
         return PARTITIONS

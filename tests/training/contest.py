@@ -15,8 +15,8 @@ from models.registry import Registry
 from scoring.use_case import FRAUD
 from stream.records import Transaction, from_micros, micros
 from tests.training.conftest import START
-from training.batch import TrainingFrame
 from training.bounds import Bounds
+from training.frame import TrainingFrame
 from training.metrics import DAY_US
 from training.policy_cost import PolicyCost
 from training.replay import objects

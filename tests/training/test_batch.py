@@ -11,8 +11,9 @@ from models.onnx import OnnxModel, raw_probabilities
 from models.onnx_export import to_float32
 from models.registry import Registry
 from stream.records import from_micros
-from training.batch import NotEnoughToLearn, SplitDays, TrainingFrame, train
+from training.batch import NotEnoughToLearn, SplitDays, train
 from training.families import FAMILIES
+from training.frame import TrainingFrame
 from training.metrics import DAY_US
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

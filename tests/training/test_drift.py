@@ -31,7 +31,7 @@ def alarms(found: list[Measured]) -> set[tuple[str, str]]:
     return {(one.measure, one.subject) for one in found if one.alarm}
 
 
-@pytest.mark.parametrize("seed", [SEED, 2, 3])
+@pytest.mark.parametrize("seed", [SEED, *(pytest.param(more, marks=pytest.mark.thorough) for more in (2, 3))])
 def test_a_quiet_week_raises_nothing(seed: int) -> None:
     here = world(seed)
     found = here.look(here.ordinary_week)

@@ -7,8 +7,9 @@ import pytest
 
 from models.onnx import OnnxModel
 from tests.training.verdicts import FRAUD_RATE, MADE_AT, NAMES, NEW, OLD, payments, population, seen
-from training.batch import NotEnoughToLearn, Trained, TrainingFrame
+from training.batch import NotEnoughToLearn, Trained
 from training.feedback import FEEDBACK_FAMILIES, train_feedback
+from training.frame import TrainingFrame
 from training.metrics import auc
 
 

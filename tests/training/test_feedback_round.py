@@ -193,13 +193,15 @@ teach(found, Killed(Path(sys.argv[1])), "fraud-feedback", "h", created_at=MADE_A
 """
 
 
-@pytest.mark.parametrize(("stage", "left"), [("register", 0), ("before the alias", 1)])
+@pytest.mark.parametrize(
+    ("stage", "left"), [pytest.param("register", 0, marks=pytest.mark.thorough), ("before the alias", 1)]
+)
 def test_a_kill_in_the_middle_changes_nothing_that_serves_and_the_next_round_goes_on(
     registry: Registry, stage: str, left: int
 ) -> None:
     registry.alias(NAME, "champion", None, by="somebody")
     command = [sys.executable, "-c", KILLED, str(registry.directory), stage]
-    ended = subprocess.run(command, cwd=REPO, timeout=120, capture_output=True, check=False)
+    ended = subprocess.run(command, cwd=REPO, timeout=240, capture_output=True, check=False)
     assert ended.returncode == -9, ended.stderr.decode()
     assert (registry.aliases(NAME), len(registry.history(NAME))) == ({}, 1)
     assert len(registry.versions(NAME)) == left

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.online import OnlineLearner
 from models.snapshot import OnlineSettings
-from stream.log import Entry, Message, Partition
+from stream.log import Entry, Partition, message_of
 from stream.records import Decision, Label, encode
 from training.intake import Intake
 from training.learner import DelayedLearner
@@ -145,7 +145,7 @@ def send(log: Any, record: Record, number: int) -> None:
     """Append to a partition of the test's choosing; labels all have the one key."""
     part = Partition(record.topic, number)
     if isinstance(record, Label):
-        log.append([Message(record.topic, record.key, encode(record))])
+        log.append([message_of(record)])
     else:
         log.entries[part].append(Entry(log.end(part) + 2, record.key, encode(record)))
 

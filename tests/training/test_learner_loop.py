@@ -15,9 +15,10 @@ import pytest
 from models.online import OnlineLearner
 from models.snapshot import ALIVE_EXPIRY_MS, OnlineSettings, OnlineSnapshot, OnlineWeights, alive_key
 from stream.connection import RedisConnection, RedisUnavailable
-from stream.log import Message, Partition
+from stream.log import Message, Partition, message_of
 from stream.records import DeadLetter, Decision, Label, decode, encode
 from stream.redis_log import RedisLog
+from tests.until import LIMIT_S
 from training import learner_acts
 from training.learner import DelayedLearner
 from training.learner_kept import Snapshot
@@ -218,7 +219,7 @@ def test_redis_gone_does_not_stop_the_learner_and_is_tried_again() -> None:
 
 @pytest.fixture
 def redis_log(redis_db: str) -> Iterator[RedisLog]:
-    with closing(RedisLog(redis_db, partitions=2, lease_ms=1000)) as opened:
+    with closing(RedisLog(redis_db, partitions=2)) as opened:
         yield opened
 
 
@@ -246,11 +247,11 @@ def run(learner: DelayedLearner, log: Any, publish: Publisher, until: Callable[[
     often["heartbeat_interval_s"] = 0.05
     thread = Thread(target=learn_forever, args=(learner, log, stop), kwargs={"publish": publish, **often})
     thread.start()
-    deadline = monotonic() + 10
+    deadline = monotonic() + LIMIT_S
     while not until() and monotonic() < deadline:
         sleep(0.02)
     stop.set()
-    thread.join(10)
+    thread.join(LIMIT_S)
     assert until()
 
 
@@ -259,7 +260,7 @@ def test_over_real_redis_a_scorer_finds_what_was_learned(
 ) -> None:
     records: list[Decision | Label] = [decision("a", [1.0, 2.0]), decision("b", [9.0, 2.0])]
     records += [label("a", "legit"), label("b", "fraud")]
-    redis_log.append([Message(record.topic, record.key, encode(record)) for record in records])
+    redis_log.append([message_of(record) for record in records])
     store, learner = start(path)
     with closing(store), RedisConnection(redis_db) as connection, RedisConnection(redis_db) as reader:
 

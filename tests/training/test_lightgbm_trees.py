@@ -149,7 +149,7 @@ for extra, ask in {
 
 
 def test_without_an_extra_all_else_works_and_asking_for_it_says_how_to_get_it() -> None:
-    subprocess.run([sys.executable, "-c", WITHOUT], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", WITHOUT], check=True, timeout=240)
 
 
 @pytest.mark.parametrize(

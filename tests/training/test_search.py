@@ -13,8 +13,9 @@ from models.manifest import Manifest
 from stream.records import from_micros
 from tests.training.test_batch import DAYS, NOON, SPLIT, frame
 from training import search as searching
-from training.batch import NotEnoughToLearn, SplitDays, TrainingFrame, train
+from training.batch import NotEnoughToLearn, SplitDays, train
 from training.families import FAMILIES
+from training.frame import TrainingFrame
 from training.metrics import DAY_US
 from training.search import Budget, Search, Trial, best_of, folds_of, parameters_of, search
 from training.space import Between

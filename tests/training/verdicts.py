@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from stream.records import from_micros, micros
 from tests.training.conftest import START
-from training.batch import TrainingFrame
 from training.feedback_rows import FeedbackRows, JudgedRows
+from training.frame import TrainingFrame
 from training.metrics import DAY_US
 from training.replay import objects
 

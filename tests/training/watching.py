@@ -16,8 +16,8 @@ from models.onnx import OnnxModel
 from models.registry import Registry
 from scoring.canary_split import is_in, place_of
 from scoring.use_case import FRAUD
-from stream.log import Entry, Message, Partition
-from stream.records import Decision, Label, MemberScore, Verdict, encode
+from stream.log import Entry, Message, Partition, message_of
+from stream.records import Decision, Label, MemberScore, Verdict
 from tests.training.contest import TRUE_WEIGHTS, costs, frame
 from tests.training.served import OF_FRAUD, WIDTH, wide
 from training.shadow import Shadows
@@ -136,4 +136,4 @@ def send(watcher: Watcher, records: Sequence[Decision | Label], start: int = 0) 
 
 def messages(records: Sequence[Decision | Label]) -> list[Message]:
     """Records as a log takes them."""
-    return [Message(record.topic, record.key, encode(record)) for record in records]
+    return [message_of(record) for record in records]

@@ -18,10 +18,11 @@ from models.profile import Profile
 from stream.played import Played
 from stream.records import micros
 from stream.simulator import Simulator
-from training.batch import TrainingFrame, profile_of
+from training.batch import profile_of
 from training.drift import MatureRows, NewRows, find_drift
 from training.drift_report import Measured
 from training.effective import Entities, entities_of
+from training.frame import TrainingFrame
 from training.metrics import DAY_US, Scores
 from training.replay import Replay
 

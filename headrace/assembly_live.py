@@ -1,0 +1,70 @@
+"""The live dashboard put together: the service that is asked, the last hour's series and the file of the last days."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from headrace.client_key import bearer, key_of
+from headrace.settings import InvalidSetting, Settings
+from review.collector import Collector
+from review.scrape import Counts, Scrape
+from review.series import Series
+from review.series_file import SeriesFile, SeriesUnavailable
+from review.series_history import SeriesHistory
+from review.series_table import WANTED
+
+FILE = "series.sqlite"
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def collecting(settings: Settings, counts: Counts | None = None) -> Iterator[tuple[Collector, SeriesHistory] | None]:
+    """A collector that runs as long as this lasts, and what it has seen; None where no service is named.
+
+    With `counts` it reads these and asks no service. Without its file it goes on with the last hour alone. Raises
+    `InvalidSetting`.
+    """
+    if counts is not None:
+        with _collector(settings, counts) as made:
+            yield made
+        return
+    url = settings.review_service or (f"http://{settings.host}:{settings.port}" if settings.port else "")
+    if not url:
+        yield None
+        return
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        raise InvalidSetting(f"HEADRACE_REVIEW_SERVICE={url!r} is no address; give one such as http://127.0.0.1:3000")
+    try:
+        key = key_of(None)
+    except ValueError as error:
+        raise InvalidSetting(str(error)) from None
+    scrape = Scrape(url, WANTED, bearer(key))
+    try:
+        with _collector(settings, scrape) as made:
+            yield made
+    finally:
+        scrape.close()
+
+
+@contextmanager
+def _collector(settings: Settings, counts: Counts) -> Iterator[tuple[Collector, SeriesHistory]]:
+    days, series = _days(settings), Series()
+    collector = Collector(counts, series, days)
+    collector.start()
+    try:
+        yield collector, SeriesHistory(series, days)
+    finally:
+        collector.stop()
+        if days is not None:
+            days.close()
+
+
+def _days(settings: Settings) -> SeriesFile | None:
+    try:
+        return SeriesFile(settings.home / FILE)
+    except SeriesUnavailable as error:
+        logger.warning("the live dashboard keeps the last hour only: %s", error)
+        return None
