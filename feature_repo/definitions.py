@@ -18,8 +18,8 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Bytes, Float64, Int64
 from feast.value_type import ValueType
 
+from features.declared import FEATURE_SETS
 from features.feature_set import FeatureSet
-from features.fraud import FEATURE_SETS
 from features.view import View
 
 AT = RequestSource(name="at", schema=[Field(name="at_us", dtype=Int64)])

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from features.fraud import FEATURE_SETS
+from features.declared import FEATURE_SETS
 
 
 def environment(home: Path, redis_url: str) -> dict[str, str]:

@@ -19,8 +19,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import NDArray
 
 from feature_repo.environment import environment
+from features.declared import FEATURE_SETS
 from features.feature_set import EntityRef, FeatureSet
-from features.fraud import FEATURE_SETS
 from features.store_plan import PLAN_FILE, StorePlan, ViewFields, timestamp_value, unwrap_state, wrap_state
 
 REPOSITORY = Path(__file__).parent

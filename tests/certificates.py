@@ -29,7 +29,7 @@ class Authority(NamedTuple):
 
 
 def openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=240)
 
 
 def authority(folder: Path, name: str) -> Authority:

@@ -26,6 +26,8 @@ CONDITIONS: dict[str, Callable[[Any], bool]] = {
     "latitude > 0": lambda r: r.latitude is not None and r.latitude > 0,
     "currency == 'USD'": lambda r: r.currency == "USD",
     "label == 'fraud'": lambda r: r.label == "fraud",
+    "action == 'purchase'": lambda r: r.action == "purchase",
+    "action in ('dislike', 'hide', 'remove_from_cart')": lambda r: r.action in ("dislike", "hide", "remove_from_cart"),
 }
 
 

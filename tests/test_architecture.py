@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,21 @@ KNOWN_BY = {
     "kafka": {"stream/kafka_client.py", "stream/kafka_log.py", "stream/kafka_member.py"},
     "feast": {"feature_repo/definitions.py", "feature_repo/repository.py"},
     "onnxruntime": {"models/onnx.py"},
+    "faiss": {"models/item_search.py"},
     "onnx": {"models/lightgbm_onnx.py", "models/shap.py"},
     "lightgbm": {"training/lightgbm_trees.py"},
     "mlflow": {"training/mlflow_store.py"},
     "river": {"models/change_point.py", "models/online.py"},
     "bentoml": {"scoring/service.py", "models/registry.py"},
     "_bentoml_sdk": {"scoring/front_door.py"},
+    "apprise": {"review/alert_apprise.py"},
+    "argon2": {"review/passwords.py"},
+    "jwt": {"review/oidc_token.py"},
     "opentelemetry": {"scoring/traces.py"},
 }
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """The first part of every module that a file imports, also within functions."""
     found = set()
@@ -77,9 +83,19 @@ print(" ".join(sorted(found & {"lightgbm", "mlflow", "sklearn", "skl2onnx", "tra
 """
 
 
-def test_the_scorer_never_imports_what_trains() -> None:
+WATCHER = """
+import sys
+import headrace.watch
+found = {name.partition(".")[0] for name in sys.modules}
+assert "onnxruntime" in found, "the watcher is not imported"
+print(" ".join(sorted(found & {"lightgbm", "mlflow", "numba", "pandas", "sklearn", "skl2onnx"})))
+"""
+
+
+@pytest.mark.parametrize("program", [pytest.param(SCORER, id="scorer"), pytest.param(WATCHER, id="watcher")])
+def test_what_serves_or_watches_never_imports_what_trains(program: str) -> None:
     said = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SCORER],
+        [sys.executable, "-W", "ignore", "-c", program],
         cwd=ROOT,
         check=True,
         timeout=240,

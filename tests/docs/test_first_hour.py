@@ -18,8 +18,7 @@ from headrace.cli import main
 from models.registry import Registry
 from training.gates import GATES
 
-# One process of pytest-xdist executes the notebook, and only once.
-pytestmark = pytest.mark.xdist_group("first hour")
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOK = ROOT / "docs" / "first_hour.ipynb"

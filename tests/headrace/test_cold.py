@@ -18,8 +18,9 @@ from headrace.assembly import open_log, open_online_store
 from headrace.cli import main
 from headrace.cold import run_archiver
 from headrace.settings import Settings
-from stream.log import Message, lag
-from stream.records import Transaction, encode
+from stream.archiver import GROUP as ARCHIVER
+from stream.log import lag, message_of
+from stream.records import Transaction
 from tests.oracle import MINUTE, T0_US, payment
 from tests.scoring.conftest import PLAN
 
@@ -38,7 +39,7 @@ def run(settings: Settings, *words: str) -> Result:
 def fold_some(settings: Settings, count: int) -> None:
     with closing(open_log(settings)) as log:
         records = [payment(n, T0_US + n * MINUTE, device_id="d") for n in range(count)]
-        log.append([Message(record.topic, record.key, encode(record)) for record in records])
+        log.append([message_of(record) for record in records])
         store = open_online_store(settings)
         folder = Folder(store, FRAUD.views, log.name)
         with closing(store.connection), closing(log.consumer(GROUP, folder.topics)) as consumer:
@@ -47,13 +48,22 @@ def fold_some(settings: Settings, count: int) -> None:
 
 
 def archive_some(settings: Settings) -> None:
-    stop = Event()
-    archiver = Thread(target=run_archiver, args=(settings, stop))
-    archiver.start()
-    sleep(0.8)
-    stop.set()
-    archiver.join()
-    assert list((settings.home / "archive").rglob("*.parquet"))
+    """As long as it takes: the archiver stores what it has when it is stopped."""
+    for while_s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
+        stop = Event()
+        archiver = Thread(target=run_archiver, args=(settings, stop))
+        archiver.start()
+        sleep(while_s)
+        stop.set()
+        archiver.join()
+        if list((settings.home / "archive").rglob("*.parquet")) and is_archived(settings):
+            return
+    pytest.fail("the archiver stored nothing")
+
+
+def is_archived(settings: Settings) -> bool:
+    with closing(open_log(settings)) as log:
+        return not any(lag(log, ARCHIVER, Transaction.topic).values())
 
 
 def test_replay_restores_what_was_deleted_from_the_log_and_from_the_archive(settings: Settings) -> None:

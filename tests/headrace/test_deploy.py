@@ -20,6 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import scoring
 from headrace.cli import main
 from headrace.settings import SETTINGS, Settings
+from review import alert_prometheus
+from review.alert_file import load_alerts
 from scoring.feedback_metrics import FeedbackRound, feedback_text
 from scoring.metric_table import EVERY, LATENCY_BUCKETS_S
 from scoring.quality_metrics import Quality, quality_text
@@ -41,11 +43,14 @@ IMAGE_USER = 1034
 SOURCES = "/home/bentoml/bento/src"
 PODS = {"Deployment", "StatefulSet", "Job", "CronJob"}
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The quick one: every process of the tests reads all of it, to know which tests there are."""
+
 Document = dict[str, Any]
 
 
 def documents() -> list[Document]:
-    return [document for path in MANIFESTS for document in yaml.safe_load_all(path.read_text())]
+    return [document for path in MANIFESTS for document in yaml.load_all(path.read_text(), LOADER)]
 
 
 def pods() -> list[tuple[str, Document]]:
@@ -63,7 +68,7 @@ def containers() -> list[tuple[str, Document]]:
 
 
 def compose() -> dict[str, Document]:
-    services: dict[str, Document] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    services: dict[str, Document] = yaml.load((DEPLOY / "compose.yaml").read_text(), LOADER)["services"]
     return services
 
 
@@ -78,7 +83,7 @@ def commands() -> list[tuple[str, list[str]]]:
 
 
 def alerts() -> list[Document]:
-    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    return [rule for group in yaml.load(RULES.read_text(), LOADER)["groups"] for rule in group["rules"]]
 
 
 def panels() -> list[Document]:
@@ -86,7 +91,9 @@ def panels() -> list[Document]:
 
 
 def expressions() -> list[str]:
-    return [rule["expr"] for rule in alerts()] + [target["expr"] for panel in panels() for target in panel["targets"]]
+    shown = [target["expr"] for panel in panels() for target in panel["targets"]]
+    written = [alert_prometheus.expression(condition) for condition in load_alerts().alerts]
+    return [rule["expr"] for rule in alerts()] + shown + written
 
 
 def quality(now: datetime) -> Quality:
@@ -142,7 +149,7 @@ def existing_metrics() -> set[str]:
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
 def test_every_manifest_has_a_kind_and_a_name(path: Path) -> None:
-    for document in yaml.safe_load_all(path.read_text()):
+    for document in yaml.load_all(path.read_text(), LOADER):
         assert document["apiVersion"] and document["kind"] and document["metadata"]["name"]
 
 
@@ -175,6 +182,7 @@ def test_every_process_of_the_stack_has_its_place_in_both() -> None:
     in_cluster = {" ".join(one["args"][3:]) for _, one in containers() if of_headrace(one)}
     for place in (composed, in_cluster):
         assert [one for one in wanted if not any(found.startswith(one) for found in place)] == []
+    assert "review serve" in composed
 
 
 def test_every_setting_that_is_named_exists() -> None:
@@ -190,6 +198,17 @@ def test_the_settings_can_be_read_and_keep_the_log_in_kafka() -> None:
     for environ in (config, *(one["environment"] for one in compose().values() if of_headrace(one))):
         found = Settings({}, environ)
         assert (str(found.home), found.redis, found.kafka) == ("/headrace", "redis://redis:6379/0", "kafka:9092")
+
+
+def test_the_image_has_the_versions_that_were_tested_and_the_driver_of_postgresql() -> None:
+    image, tested = pins("requirements.lock"), pins("requirements-dev.lock")
+    assert {name: tested.get(name) for name in image} == image
+    assert {"psycopg", "psycopg-binary"} <= set(image)
+    assert "pytest" not in image
+
+
+def pins(lock: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9._-]+)==([^ ;]+)", (ROOT / lock).read_text(), re.M))
 
 
 def test_no_container_of_ours_needs_root_or_writes_to_its_image() -> None:
@@ -239,6 +258,15 @@ def test_the_service_starts_when_it_is_ready_and_stays_while_it_lives() -> None:
     assert paths == ["/readyz", "/livez", "/livez"]
 
 
+def test_the_pages_of_the_stack_know_the_service_and_are_watched_at_their_own_port() -> None:
+    stack = compose()
+    pages = Settings({}, stack["pages"]["environment"] | {"HEADRACE_REVIEW_URL": ""})
+    service = Settings({}, stack["service"]["environment"])
+    assert pages.review_service == f"http://service:{service.port}" and pages.home == service.home
+    assert f"'127.0.0.1', {pages.review_port}" in " ".join(stack["pages"]["healthcheck"]["test"])
+    assert stack["pages"]["ports"] == [f"127.0.0.1:{pages.review_port}:{pages.review_port}"]
+
+
 def test_every_process_without_http_is_scraped_and_watched_at_its_metrics_port() -> None:
     config = next(one for one in documents() if one["kind"] == "ConfigMap")["data"]
     port = Settings({}, config).metrics_port
@@ -260,7 +288,7 @@ def test_every_process_without_http_is_scraped_and_watched_at_its_metrics_port()
                 )
     assert seen == waiting
     for name, one in compose().items():
-        if of_headrace(one) and one["command"][3:4] and one["command"][3] in waiting:
+        if of_headrace(one) and one["command"][3:4] and one["command"][3] in waiting and name != "pages":
             assert str(Settings({}, one["environment"]).metrics_port) in " ".join(one["healthcheck"]["test"]), name
 
 

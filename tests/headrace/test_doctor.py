@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 from sklearn.linear_model import LogisticRegression
 
+from features.declared import FEATURE_SETS
 from features.store_plan import PLAN_FILE, StorePlan
 from headrace.cli import main
 from headrace.doctor import examine, examine_kafka, judge_kafka_reader, judge_metrics, judge_settings, run_doctor
@@ -26,7 +27,6 @@ from headrace.doctor_log import READERS, examine_log
 from headrace.doctor_redis import judge_clock, judge_durability, judge_latency, judge_memory, judge_role, judge_version
 from headrace.finding import Finding
 from headrace.settings import Settings
-from models.manifest import Manifest
 from models.onnx_export import export, to_float32
 from models.snapshot import ALIVE_EXPIRY_MS, alive_key, report_key
 from scoring.live_models import registry_of
@@ -39,6 +39,8 @@ from stream.kafka_node import KafkaNode
 from stream.log import Entry, Message, Partition
 from stream.records import TOPICS
 from stream.redis_log import RedisLog
+from tests.manifests import made_up
+from tests.until import LIMIT_S
 
 T0 = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 HASH = FRAUD.features.definition_hash
@@ -51,23 +53,15 @@ def register(home: Path, definition_hash: str = HASH) -> None:
     names = FRAUD.features.names
     X = to_float32(np.random.default_rng(0).random((60, len(names))))
     artifact = export(LogisticRegression().fit(X, np.arange(60) % 2), X).content
-    manifest = Manifest(
-        name="fraud",
-        version=f"v-{definition_hash}",
-        created_at=T0,
-        feature_names=names,
-        definition_hash=definition_hash,
-        window_start=T0,
-        window_end=T0,
-        label_cutoff=T0,
-    )
+    manifest = made_up("fraud", names, definition_hash, version=f"v-{definition_hash}")
     registry = registry_of(home)
     registry.alias("fraud", "champion", registry.register(artifact, manifest))
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    StorePlan("headrace", HASH, {}, {}).save(tmp_path / PLAN_FILE)
+    declared = ",".join(feature_set.definition_hash for feature_set in FEATURE_SETS.values())
+    StorePlan("headrace", declared, {}, {}).save(tmp_path / PLAN_FILE)
     (tmp_path / "registry.db").touch()
     register(tmp_path)
     return tmp_path
@@ -321,7 +315,7 @@ def test_the_groups_on_kafka_are_looked_at_and_none_is_made(kafka_node: KafkaNod
         member = log.consumer(topic, [topic])
         try:
             read: dict[Partition, list[Entry]] = {}
-            until = time.monotonic() + 30
+            until = time.monotonic() + LIMIT_S
             while not read and time.monotonic() < until:
                 read = member.poll(100, 500)
             member.commit({part: entries[0].offset + 1 for part, entries in read.items()})

@@ -27,7 +27,7 @@ from stream.simulator import Simulator
 from tests.training.contest import MANIFEST, frame
 from tests.training.test_evaluation import archived, truth
 from tests.training.worlds import LATER, START, world
-from training.batch import TrainingFrame
+from training.frame import TrainingFrame
 from training.metrics import DAY_US, Scores
 
 HOSTILE = '"><script>alert(1)</script>'

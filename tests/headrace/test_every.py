@@ -12,7 +12,7 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
-from time import monotonic, sleep
+from time import sleep
 
 import click
 import msgspec
@@ -32,9 +32,8 @@ from tests.headrace.test_evaluate import decided, labelled
 from tests.scoring.conftest import MANIFEST
 from tests.training.contest import frame
 from tests.training.test_evaluation import archived, truth
+from tests.until import LIMIT_S, until
 from training.matured import Fates, Matured
-
-LIMIT_S = 60.0
 
 
 def report_of(connection: RedisConnection, name: str) -> ScheduleReport:
@@ -85,7 +84,7 @@ def test_nothing_to_do_yet_is_no_failure_and_waits_for_the_next_round(redis_db: 
     running = Thread(target=repeat, args=("feedback", work, 3600.0, stop, redis_db), kwargs={"retry_s": 0.01})
     running.start()
     with closing(ScheduleFeed(redis_db)) as feed:
-        wait_for(lambda: "headrace_schedule_failures{" in feed.text())
+        until(lambda: "headrace_schedule_failures{" in feed.text())
         sleep(0.2)
         stop.set()
         running.join(LIMIT_S)
@@ -166,10 +165,12 @@ def test_an_evaluation_on_schedule_replaces_its_page_and_ends_by_sigterm(tmp_pat
         subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child,
     ):
         try:
-            wait_for(lambda: connection.one("GET", evaluation_key("fraud")) is not None)
+            until(lambda: connection.one("GET", evaluation_key("fraud")) is not None)
             first = made_at(connection)
             assert page.read_text().rstrip().endswith("</html>")
-            wait_for(lambda: made_at(connection) > first)
+            until(lambda: made_at(connection) > first)
+            # Its report follows what was made.
+            until(lambda: connection.one("GET", schedule_key("evaluate")) is not None)
             assert report_of(connection, "evaluate").failures == 0
         finally:
             child.send_signal(signal.SIGTERM)
@@ -181,10 +182,3 @@ def test_an_evaluation_on_schedule_replaces_its_page_and_ends_by_sigterm(tmp_pat
 def made_at(connection: RedisConnection) -> float:
     content = connection.one("GET", evaluation_key("fraud"))
     return msgspec.json.decode(content, type=EvaluationHeadline).made_at.timestamp()
-
-
-def wait_for(there: Callable[[], bool]) -> None:
-    until = monotonic() + LIMIT_S
-    while not there():
-        assert monotonic() < until, "it did not come"
-        sleep(0.05)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,8 +20,7 @@ from scoring.use_case import FRAUD
 from stream.simulator import Simulator
 from tests.training.conftest import START
 from tests.training.served import GOOD, HALF, OF_FRAUD, archive_until_the_end
-
-WAIT_S = 30.0
+from tests.until import until
 
 
 @pytest.fixture(scope="module")
@@ -225,13 +223,6 @@ def test_training_registers_and_promotes_only_through_the_gates(tmp_path: Path) 
     assert aliases(home) == {}
     assert manifest.label_cutoff <= START + timedelta(days=30)
     assert manifest.segments["all"].rows == manifest.metrics["measured_rows"]
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from headrace.link import TRIES
 from headrace.play import ClientView, Player
 from stream.label_feed import LabelFeed
 from stream.played import Played
@@ -38,7 +39,8 @@ class Answering(BaseHTTPRequestHandler):
         """Remember the body; answer as told."""
         self.server.bodies.append(self.rfile.read(int(self.headers["content-length"])))
         status = next(self.server.statuses, 200)
-        content = b'{"outcome":"approve"}' if status == 200 else b'{"error":"store unavailable"}'
+        refusal = b'{"error":"store unavailable","message":"request %d"}' % len(self.server.bodies)
+        content = b'{"outcome":"approve"}' if status == 200 else refusal
         self.send_response(status)
         self.send_header("content-length", str(len(content)))
         self.end_headers()
@@ -65,7 +67,7 @@ def played(count: int) -> Iterator[Played]:
     ("statuses", "scored", "errors", "again"),
     [
         ([503, 503, 200], 2, 0, 2),
-        ([503] * 6, 1, 1, 5),
+        ([503] * TRIES, 1, 1, TRIES - 1),
         ([422], 1, 1, 0),
         ([], 2, 0, 0),
     ],
@@ -73,7 +75,7 @@ def played(count: int) -> Iterator[Played]:
 def test_what_fails_for_a_while_is_sent_again_under_the_same_id(
     monkeypatch: pytest.MonkeyPatch, statuses: list[int], scored: int, errors: int, again: int
 ) -> None:
-    monkeypatch.setattr("headrace.play.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("headrace.link.FIRST_PAUSE_S", 0.001)
     with Server(statuses) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         log: Any = NoLog()
@@ -82,4 +84,7 @@ def test_what_fails_for_a_while_is_sent_again_under_the_same_id(
         server.shutdown()
     seen: ClientView = player.seen
     assert (seen.scored, seen.errors.total(), seen.sent_again.total()) == (scored, errors, again)
+    # What was sent again is counted by its kind, what remained is told in its own words.
+    assert set(seen.sent_again) <= {"503 store unavailable"}
+    assert all('"message":"request ' in why for why in seen.errors)
     assert len(set(server.bodies)) == 2

@@ -25,7 +25,7 @@ from stream.records import Decision
 from tests.training.test_skew import archive_of, traffic, unchanged
 from training.skew import SkewCheck
 
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 
 
 def one_wrong(decision: Decision) -> Decision:

@@ -18,7 +18,8 @@ from models.manifest import Manifest
 from models.registry import Registry
 from scoring.use_case import FRAUD
 from stream.simulator import Simulator
-from training.batch import TrainingFrame, train
+from training.batch import train
+from training.frame import TrainingFrame
 from training.replay import Replay
 from training.search import OBJECTIVES as KNOWN
 

@@ -18,24 +18,28 @@ from headrace.stack import Stack
 from scoring.live_models import registry_of
 from scoring.use_case import FRAUD
 from stream.played import Played
+from tests.once import made_once
+from tests.patient import DEADLINE
 from training.batch import SplitDays
 
 collect_ignore = ["schemathesis_hooks.py"]
-SOURCE = SimulatedSource(seed=11, days=40)
+SOURCE = SimulatedSource(seed=11, days=40, customers=160)
 
 
 @pytest.fixture(scope="session")
 def trained_home(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Path:
-    """A home after `headrace features apply` and a first training."""
-    home = tmp_path_factory.mktemp("trained")
-    applying = apply_features(Settings({"home": home, "redis": redis_url}, {}))
-    first, last = SOURCE.span()
-    stretch = Stretch(first, first + timedelta(days=10), last, 1.0, SplitDays(gap=0))
-    _, trained = fit_stretch(FRAUD, SOURCE.between(first, last), stretch, "hist_gradient_boosting", lambda _: None)
-    register_champion(registry_of(home), trained, "for tests")
-    _, errors = applying.communicate()
-    assert applying.returncode == 0, errors.decode()
-    return home
+    """A home after `headrace features apply` and a first training; the same for all processes of the tests."""
+
+    def make(home: Path) -> None:
+        applying = apply_features(Settings({"home": home, "redis": redis_url}, {}))
+        first, last = SOURCE.span()
+        stretch = Stretch(first, first + timedelta(days=10), last, 1.0, SplitDays(gap=0))
+        _, trained = fit_stretch(FRAUD, SOURCE.between(first, last), stretch, "hist_gradient_boosting", lambda _: None)
+        register_champion(registry_of(home), trained, "for tests")
+        _, errors = applying.communicate()
+        assert applying.returncode == 0, errors.decode()
+
+    return made_once(tmp_path_factory, "trained", make)
 
 
 @pytest.fixture
@@ -49,19 +53,18 @@ def home(trained_home: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def stack(home: Path) -> Iterator[Stack]:
     """A stack with its own Redis, and nothing else started yet."""
-    with Stack(Settings({"home": home}, {})) as running:
+    with Stack(Settings({"home": home, "deadline": DEADLINE}, {})) as running:
         running.start_redis()
         yield running
 
 
-@pytest.fixture(scope="session")
-def service_url(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The real service over an own Redis, for tests that may share one and leave it running."""
-    copy = tmp_path_factory.mktemp("service") / "home"
-    shutil.copytree(trained_home, copy)
-    with Stack(Settings({"home": copy, "deadline": "1s"}, {})) as running:
+@pytest.fixture(scope="module")
+def shared_stack(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack with its own Redis for all tests of a file, which go by their order and leave to each what it needs."""
+    home = shutil.copytree(trained_home, tmp_path_factory.mktemp("shared") / "home")
+    with Stack(Settings({"home": home, "deadline": DEADLINE}, {})) as running:
         running.start_redis()
-        yield running.start_service()
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,12 @@ from threading import Event
 from typing import Any
 from unittest.mock import patch
 
+from features.declared import all_views
 from features.history import History
 from features.online_store import OnlineStore
 from features.pipeline import work_forever
 from features.worker import FoldCount, Folder, Report
-from headrace.assembly import all_views, open_online_store
+from headrace.assembly import open_online_store
 from headrace.settings import Settings
 from stream.log import Consumer, Entry, Log, Partition
 from stream.redis_log import RedisLog

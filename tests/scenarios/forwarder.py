@@ -89,10 +89,10 @@ class Forwarder:
                     client.sendall(self.says)
                     continue
                 if self.holding is not None and self.holding in chunk:
+                    self.held.set()
                     if self.holds_reply:
                         server.sendall(chunk)
-                        time.sleep(0.2)  # the server carries it out
-                    self.held.set()
+                        time.sleep(2.0)  # the server carries it out: a reset would take it back from its socket
                     continue
                 server.sendall(chunk)
         reset(server)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,18 +25,12 @@ from stream.log import Partition
 from stream.records import Decision, decode, encode
 from stream.redis_log import RedisLog
 from tests.scoring.conftest import PLAN, TTL_MS, Says, live, payment
+from tests.until import until
 
 DEADLINE_MS = 50.0
-PATIENT_MS = 5000.0
+PATIENT_MS = 60_000.0
 PARTITIONS = 2
 SCORE = "/fraud/score"
-
-
-def until(condition: Callable[[], bool], what: str, within_s: float = 20.0) -> None:
-    end_s = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end_s, f"{what} did not come about in {within_s:g} s"
-        time.sleep(0.02)
 
 
 class Served:

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 from stream.records import encode
-from tests.scenarios.served import Served
+from tests.scenarios.served import PATIENT_MS, Served
 
 
 def main(url: str, spool: str, limit_bytes: str = "") -> None:
     if limit_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit_bytes), int(limit_bytes)))
-    with Served(url, Path(spool), deadline_ms=1000.0) as served:
+    with Served(url, Path(spool), deadline_ms=PATIENT_MS) as served:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         for line in sys.stdin:

@@ -20,13 +20,14 @@ from features.feature_set import EntityRef
 from features.fraud import FRAUD
 from features.worker import Folder
 from stream.embedded_redis import EmbeddedRedis
-from stream.log import Message, Partition
+from stream.log import Partition, message_of
 from stream.records import Transaction, encode
 from stream.redis_log import RedisLog
 from stream.relay import relay
 from tests.scenarios.forwarder import Forwarder
-from tests.scenarios.served import PARTITIONS, SCORE, Served, logged, until
+from tests.scenarios.served import PARTITIONS, PATIENT_MS, SCORE, Served, logged
 from tests.scoring.conftest import feature, payment
+from tests.until import until
 
 EVENTS = 10_000
 PENDING_LIMIT = 1000  # as Served has it
@@ -53,7 +54,7 @@ def test_with_the_sink_gone_the_outbox_grows_to_its_bound_and_then_refuses_and_n
     with (
         closing(RedisLog(redis_db, PARTITIONS, retention_ms=0)) as source,
         closing(RedisLog(link.url.removesuffix("/0") + "/1", PARTITIONS)) as sink,
-        Served(redis_db, tmp_path / "spool", outbox=20) as served,
+        Served(redis_db, tmp_path / "spool", PATIENT_MS, outbox=20) as served,
     ):
         carrying = Thread(
             target=relay,
@@ -82,7 +83,7 @@ def test_with_the_sink_gone_the_outbox_grows_to_its_bound_and_then_refuses_and_n
 
 def test_a_hot_card_stays_bounded_and_quick(redis_db: str, tmp_path: Path) -> None:
     """Ten thousand events of one card, at first without any worker, then folded."""
-    with Served(redis_db, tmp_path / "spool", deadline_ms=5000.0, outbox=2 * EVENTS) as served:
+    with Served(redis_db, tmp_path / "spool", PATIENT_MS, outbox=2 * EVENTS) as served:
         ledger = served.scorer.ledger
         now = datetime.now(UTC)
         for first in range(0, EVENTS, 500):
@@ -128,7 +129,7 @@ def test_a_hot_card_stays_bounded_and_quick(redis_db: str, tmp_path: Path) -> No
 def test_a_clock_that_is_behind_refuses_what_lies_in_its_future_and_one_that_is_ahead_places_events_by_their_time(
     redis_db: str, tmp_path: Path
 ) -> None:
-    with Served(redis_db, tmp_path / "spool", deadline_ms=5000.0) as served:
+    with Served(redis_db, tmp_path / "spool", PATIENT_MS) as served:
 
         def sent(event_id: str, ahead: timedelta) -> tuple[int, bytes]:
             """As a sender sends it whose clock is so much ahead of the scorer's."""
@@ -157,7 +158,7 @@ def test_an_archiver_waits_for_room_on_its_disk_and_then_stores_everything_once(
         for n in range(500)
     ]
     with closing(RedisLog(redis_db, PARTITIONS)) as log:
-        log.append([Message(record.topic, record.key, encode(record)) for record in records])
+        log.append([message_of(record) for record in records])
     command = [sys.executable, "-m", "tests.scenarios.full_disk_child", redis_db, str(tmp_path / "archive"), "3000"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None

@@ -16,8 +16,9 @@ from stream.connection import RedisConnection
 from stream.embedded_redis import EmbeddedRedis
 from stream.records import Decision, decode, encode
 from tests.scenarios.forwarder import Forwarder
-from tests.scenarios.served import SCORE, Served, all_is_recorded_once, logged, until
+from tests.scenarios.served import SCORE, Served, all_is_recorded_once, logged
 from tests.scoring.conftest import payment
+from tests.until import LIMIT_S, until
 
 AWAY = ["online store", "not recorded yet"]
 
@@ -117,8 +118,10 @@ def test_a_service_killed_between_reading_and_answering_leaves_one_decision(
     child.score("before")
     link.holding, link.holds_reply = b"EVALSHA", reached_redis
     child.send("e1")
-    assert link.held.wait(10)
+    assert link.held.wait(LIMIT_S)
     child.kill()
+    if reached_redis:
+        until(lambda: logged(redis_db)["e1"] == 1, "the record")
     assert logged(redis_db)["e1"] == (1 if reached_redis else 0)
     link.holding = None
     link.held.clear()

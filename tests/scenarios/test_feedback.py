@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -12,26 +10,24 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from click.testing import CliRunner, Result
 
-from headrace.assembly import open_log
 from headrace.cli import main
-from headrace.cold import open_archive
 from headrace.review import FILE, open_cases
 from headrace.settings import Settings
 from headrace.stack import Stack
 from review.case_store import CaseStore
-from stream.archiver import GROUP, archive_forever
-from stream.log import lag
 from stream.played import Played
 from stream.records import Decision, Label, encode
-from tests.scenarios.test_whole_way import Client, until
+from tests.patient import ask_over
+from tests.scenarios.archived import archive_all
+from tests.scenarios.test_whole_way import Client
+from tests.until import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.slow
 DELAY = timedelta(days=7)
 
 
 @pytest.fixture
 def client(stack: Stack) -> Iterator[Client]:
-    stack.settings = stack.settings.but(deadline="1s")
     stack.start("review", "review", "keep")
     made = Client(stack.start_service())
     with closing(made.link):
@@ -40,20 +36,6 @@ def client(stack: Stack) -> Iterator[Client]:
 
 def run(settings: Settings, *arguments: str) -> Result:
     return CliRunner().invoke(main, list(arguments), env=dict(settings.environment()), catch_exceptions=False)
-
-
-def archive_all(settings: Settings) -> None:
-    """What the archiver does, until it has all."""
-    stop = threading.Event()
-    with closing(open_log(settings)) as log:
-        given = {"retention": timedelta(days=4000), "flush_s": 0.1, "poll_timeout_ms": 50}
-        archiver = threading.Thread(target=archive_forever, args=(open_archive(settings), log, stop), kwargs=given)
-        archiver.start()
-        try:
-            until(lambda: not any(any(lag(log, GROUP, topic).values()) for topic in (Decision.topic, Label.topic)))
-        finally:
-            stop.set()
-            archiver.join()
 
 
 def test_a_verdict_is_in_the_next_decision_after_one_round(
@@ -80,12 +62,12 @@ def test_a_verdict_is_in_the_next_decision_after_one_round(
             source="analyst:ann" if number % 2 else "chargebacks",
         )
         assert client.send("POST", "/labels", encode(label))[0] == 202
-    until(lambda: open_cases(settings.home) > 0)
+    until(lambda: open_cases(settings) > 0)
     with closing(CaseStore(settings.home / FILE)) as cases:
         case_id = cases.queue()[0].case_id
     decided = run(settings, "review", "decide", case_id, "legit", "--by", "bob")
     assert decided.exit_code == 0, decided.output
-    archive_all(settings)
+    archive_all(settings, Decision.topic, Label.topic)
 
     done = run(settings, "feedback", "--once")
     assert done.exit_code == 0, done.output
@@ -99,14 +81,12 @@ def test_a_verdict_is_in_the_next_decision_after_one_round(
         scored.append(client.send("POST", "/fraud/score", json.dumps(again).encode())[1])
         return "feedback" in scored[-1]["scores"]  # type: ignore[operator]
 
-    until(has_feedback, 15.0)
+    until(has_feedback)
     scores = scored[-1]["scores"]
     assert isinstance(scores, dict)
     assert scores["feedback"]["score"] > 5 * scores["batch"]["score"]
     assert scored[-1]["degraded"] == []
-    url = f"http://{client.link.host}:{client.link.port}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        told = answer.read().decode()
+    told = ask_over(client.link, "GET", "/metrics").content.decode()
     assert 'headrace_feedback_gate{gate="calibration",use_case="fraud"} 1.0' in told
     assert 'headrace_feedback_refused{use_case="fraud"} 0.0' in told
     assert 'member="feedback"' in told

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -29,13 +29,16 @@ from models.onnx import OnnxModel
 from models.registry import Registry
 from scoring.canary_split import is_in, place_of
 from stream.records import Decision, decode, encode
+from tests.patient import DEADLINE, connected
 from tests.scoring.conftest import payment
 
-pytestmark = pytest.mark.xdist_group("stack")
+pytestmark = pytest.mark.slow
 
-CLIENTS = 8
-SETTLED_S = 2.0
+CLIENTS = 4
+LIMIT_S = 240.0
 """Scorers follow within a second, on a machine that is not busy."""
+STRETCH_S = 0.5
+CARDS = tuple(f"card-{number}" for number in range(997))
 STEPS = (
     ("canary", "fraud", "second", "--share", "25"),
     ("promote", "fraud", "third", "--force", "--why", "a swap under load"),
@@ -50,8 +53,9 @@ STEPS = (
 
 
 class Answer(NamedTuple):
-    """A decision, and between which moments it was made."""
+    """A decision, between which moments it was made, and over which connection: one process's."""
 
+    link: int
     asked_s: float
     answered_s: float
     card: str
@@ -66,6 +70,21 @@ class Stretch(NamedTuple):
     champion: str
     canary: Canary | None
 
+    def version_for(self, card: str) -> str:
+        """Which version decides for a card."""
+        is_canary = self.canary is not None and is_in(place_of("fraud", card), self.canary.share)
+        return self.canary.version if self.canary and is_canary else self.champion
+
+
+def have_followed(answers: Sequence[Answer], before: Stretch, now: Stretch) -> bool:
+    """Whether every connection has had an answer that only the new aliases explain, asked for since they are."""
+    telling = {card for card in CARDS if before.version_for(card) != now.version_for(card)}
+    following: dict[int, bool] = {}
+    for answer in list(answers):
+        if answer.card in telling and answer.asked_s >= now.since_s:
+            following[answer.link] = answer.decision.scores["batch"].version == now.version_for(answer.card)
+    return not telling or (len(following) == CLIENTS and all(following.values()))
+
 
 def held_to_their_versions(
     answers: Sequence[Answer], legal: Sequence[Stretch], models: Mapping[str, OnnxModel]
@@ -73,18 +92,17 @@ def held_to_their_versions(
     """How many decisions each version made, and how many of all were made while nothing moved."""
     by_version: Counter[str] = Counter()
     checked = 0
-    for asked_s, answered_s, card, decision in answers:
+    for _, asked_s, answered_s, card, decision in answers:
         batch = decision.scores["batch"]
         vector = np.array(decision.vector, dtype=np.float64)
         assert batch.score == models[batch.version].score_one(vector), "the score is that of the version"
         assert decision.score == pytest.approx(batch.score)
         assert not {"batch model", "models", "reasons"} & set(decision.degraded)
         by_version[batch.version] += 1
-        for since_s, until_s, champion, canary in legal:
-            if since_s <= asked_s and answered_s <= until_s:
+        for stretch in legal:
+            if stretch.since_s <= asked_s and answered_s <= stretch.until_s:
                 checked += 1
-                is_canary = canary is not None and is_in(place_of("fraud", card), canary.share)
-                assert batch.version == (canary.version if canary and is_canary else champion), (card, champion, canary)
+                assert batch.version == stretch.version_for(card), (card, stretch)
     return by_version, checked
 
 
@@ -102,7 +120,7 @@ def registry(home: Path) -> Registry:
 
 @pytest.fixture
 def service(home: Path, registry: Registry) -> Iterator[tuple[Stack, str]]:
-    with Stack(Settings({"home": home, "workers": 2, "deadline": "10s"}, {})) as stack:
+    with Stack(Settings({"home": home, "workers": 2, "deadline": DEADLINE}, {})) as stack:
         stack.start_redis()
         yield stack, stack.start_service()
 
@@ -113,37 +131,44 @@ def test_promotions_canaries_and_rollbacks_fail_no_request_and_mix_no_models(
     _, url = service
     first = registry.aliases("fraud")["champion"]
     began = datetime.now(UTC) - timedelta(hours=1)
-    place, numbers, stop = urlsplit(url), count(), threading.Event()
+    numbers, stop = count(), threading.Event()
     answers: list[Answer] = []
 
-    def press(link: http.client.HTTPConnection) -> None:
+    def press(place: int, link: http.client.HTTPConnection) -> None:
         while not stop.is_set():
             number = next(numbers)
-            card = f"card-{number % 997}"
+            card = CARDS[number % len(CARDS)]
             body = encode(payment(f"e{number}", card_id=card, event_timestamp=began, amount=10.0 + number % 3000))
             asked_s = time.monotonic()
             link.request("POST", "/fraud/score", body, {"content-type": "application/json"})
             answer = link.getresponse()
             content = answer.read()
             assert answer.status == 200, content
-            answers.append(Answer(asked_s, time.monotonic(), card, decode(content, Decision)))
-            time.sleep(0.02)
+            answers.append(Answer(place, asked_s, time.monotonic(), card, decode(content, Decision)))
+            time.sleep(0.05)
 
     legal: list[Stretch] = []
     with ExitStack() as opened:
-        links = [opened.enter_context(closing(http.client.HTTPConnection(place.netloc))) for _ in range(CLIENTS)]
+        links = [opened.enter_context(closing(connected(url))) for _ in range(CLIENTS)]
         pool = opened.enter_context(ThreadPoolExecutor(CLIENTS))
         opened.callback(stop.set)
-        pressed = [pool.submit(press, link) for link in links]
+        pressed = [pool.submit(press, *numbered) for numbered in enumerate(links)]
         for words in ((), *STEPS):
             if words:
                 result = CliRunner().invoke(main, ["models", *words, "--by", "ann", "--home", str(home)])
                 assert result.exit_code == 0, result.output
-            time.sleep(SETTLED_S)
             since_s = time.monotonic()
-            time.sleep(0.5)
-            champion = registry.aliases("fraud")["champion"]
-            legal.append(Stretch(since_s, time.monotonic(), champion, registry.canary("fraud")))
+            now = Stretch(since_s, inf, registry.aliases("fraud")["champion"], registry.canary("fraud"))
+            while legal and not have_followed(answers, legal[-1], now):
+                assert time.monotonic() < since_s + LIMIT_S, now
+                assert not any(one.done() for one in pressed), [one.exception(0) for one in pressed if one.done()]
+                time.sleep(0.1)
+            since_s = time.monotonic()
+            time.sleep(STRETCH_S)
+            while sum(one.asked_s >= since_s for one in list(answers)) < 2 * CLIENTS:
+                assert time.monotonic() < since_s + LIMIT_S, now
+                time.sleep(0.05)
+            legal.append(now._replace(since_s=since_s, until_s=time.monotonic()))
         stop.set()
         for one in pressed:
             one.result()

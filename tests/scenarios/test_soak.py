@@ -8,8 +8,9 @@ import pytest
 
 from bench.soak import measure
 from bench.soak_faults import BY_NAME, FAULTS, in_order
+from tests.until import LIMIT_S
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.slow
 
 COUNTED = (
     "given up",
@@ -26,7 +27,10 @@ COUNTED = (
 )
 
 
-def test_nothing_is_lost_while_redis_is_killed_a_worker_is_killed_and_a_corrupt_model_comes(home: Path) -> None:
+def test_nothing_is_lost_while_redis_is_killed_a_worker_is_killed_and_a_corrupt_model_comes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.soak_faults.SEEN_WITHIN_S", LIMIT_S)
     faults = [BY_NAME[name] for name in ("Redis killed", "worker killed", "corrupt champion")]
     figures = measure(minutes=0.25, faults=faults, home=home, peak_s=2.0)
     assert {name: (figures[name].value, figures[name].note) for name in COUNTED if figures[name].value} == {}

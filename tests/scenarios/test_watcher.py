@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -23,20 +22,20 @@ from stream.redis_log import RedisLog
 from tests.training.conftest import START
 from tests.training.served import GOOD
 from tests.training.watching import DECLINES, TWIN, decisions, labels, messages, registry_of, send, split, watcher_of
+from tests.until import until
 from training.watch_loop import GROUP, TOPICS
 
 PARTITIONS = 2
 DAYS = 8
 MODELS = {"good": GOOD, "twin": TWIN, "declines": DECLINES}
-WAIT_S = 120.0
 
 
-def until(there: Callable[[], bool], what: str, child: Child) -> None:
-    end = time.monotonic() + WAIT_S
-    while not there():
+def in_time(there: Callable[[], bool], what: str, child: Child) -> None:
+    def came() -> bool:
         assert child.running, child.log_tail()
-        assert time.monotonic() < end, f"no {what} after {WAIT_S:g} s: {child.log_tail()}"
-        time.sleep(0.05)
+        return there()
+
+    until(came, lambda: f"no {what}: {child.log_tail()}")
 
 
 def watching(home: Path, environment: dict[str, str]) -> Child:
@@ -62,7 +61,7 @@ def killed_while_it_reads(home: Path, environment: dict[str, str]) -> None:
     """SIGKILL as soon as something new is in the file, most likely with more to read."""
     before, child = kept(home), watching(home, environment)
     try:
-        until(lambda: kept(home) > before, "decision in the file", child)
+        in_time(lambda: kept(home) > before, "decision in the file", child)
     finally:
         child.kill()
 
@@ -93,11 +92,11 @@ def test_killed_again_and_again_it_tells_what_one_pass_does_and_ends_the_canary(
         log.append(messages(known[3000:]))
         child = watching(tmp_path, environment)
         try:
-            until(lambda: not any(any(lag(log, GROUP, topic).values()) for topic in TOPICS), "end of the log", child)
-            until(lambda: "canary" not in registry.aliases("fraud"), "rollback", child)
+            in_time(lambda: not any(any(lag(log, GROUP, topic).values()) for topic in TOPICS), "end of the log", child)
+            in_time(lambda: "canary" not in registry.aliases("fraud"), "rollback", child)
             with closing(WatchFeed(redis_db, ["fraud"])) as feed:
                 said = 'headrace_rollbacks_total{alias="canary",use_case="fraud"} 1.0'
-                until(lambda: said in feed.text(), "metric", child)
+                in_time(lambda: said in feed.text(), "metric", child)
                 assert "headrace_shadow_agreement" in feed.text()
         finally:
             child.stop(20)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -21,18 +20,20 @@ from headrace.settings import Settings
 from headrace.stack import Stack
 from stream.log import Partition
 from stream.records import Decision, Transaction, decode, encode
+from tests.patient import DEADLINE, ask_over, connected
 from tests.scoring.conftest import feature, payment
+from tests.until import until
 
-pytestmark = pytest.mark.xdist_group("stack")
+pytestmark = pytest.mark.slow
 
 CLIENTS = 12
-EVENTS = 40
+EVENTS = 20
 COUNT = "card_count_30d"
 
 
 @pytest.fixture
 def service(home: Path) -> Iterator[tuple[Stack, str]]:
-    with Stack(Settings({"home": home, "workers": 2, "deadline": "5s"}, {})) as stack:
+    with Stack(Settings({"home": home, "workers": 2, "deadline": DEADLINE}, {})) as stack:
         stack.start_redis()
         yield stack, stack.start_service()
 
@@ -52,15 +53,13 @@ def test_two_processes_give_one_event_one_decision_and_see_each_others_answers(s
     place = urlsplit(url)
     began = datetime.now(UTC) - timedelta(hours=1)
     with ExitStack() as opened:
-        links = [opened.enter_context(closing(http.client.HTTPConnection(place.netloc))) for _ in range(CLIENTS)]
+        links = [opened.enter_context(closing(connected(url))) for _ in range(CLIENTS)]
         pool = opened.enter_context(ThreadPoolExecutor(CLIENTS))
 
         def ask(link: http.client.HTTPConnection, body: bytes) -> bytes:
-            link.request("POST", "/fraud/score", body, {"content-type": "application/json"})
-            answer = link.getresponse()
-            content = answer.read()
-            assert answer.status == 200, content
-            return content
+            answer = ask_over(link, "POST", "/fraud/score", body)
+            assert answer.status == 200, answer
+            return answer.content
 
         # One process may have taken all connections at first. While both are asked, some are dealt again.
         numbers, dealt = count(), Event()
@@ -70,15 +69,15 @@ def test_two_processes_give_one_event_one_decision_and_see_each_others_answers(s
                 number = next(numbers)
                 ask(link, encode(payment(f"p{number}", event_timestamp=began, card_id=f"p{number}")))
 
-        assert place.port is not None
+        port = place.port or 0
         pressed = [pool.submit(press, link) for link in links]
-        until = time.monotonic() + 60
-        while clients_by_process(stack, place.port)[1] == 0 and time.monotonic() < until:
-            time.sleep(0.1)
-        dealt.set()
+        try:
+            until(lambda: clients_by_process(stack, port)[1] > 0, "a connection of each process", every_s=0.1)
+        finally:
+            dealt.set()
         for one in pressed:
             one.result()
-        served = clients_by_process(stack, place.port)
+        served = clients_by_process(stack, port)
         assert served[1] > 0, f"one process served all {CLIENTS} connections: {served}"
         seen: list[float | None] = []
         for number in range(EVENTS):

@@ -164,7 +164,7 @@ def score_varied(office: Office, count: int = 200) -> list[Decision]:
     """Payments of all kinds while rules, lists, snoozes, weights and what is there change; some answers degraded."""
     decisions = [office.score("unread-book", amount=1900.0)]
     whole = office.models.current
-    deny = {"list": "deny", "field": "card_id", "by": "ann"}
+    deny: dict[str, Any] = {"list": "deny", "field": "card_id", "by": "ann"}
     changes: dict[int, Any] = {
         10: lambda: office.learn(40),
         20: lambda: [office.book.append(step) for step in life("amount > 800", "mine", action="review")],

@@ -15,6 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from tests.until import LIMIT_S
+
 
 class Collector:
     """What was received: spans as protobuf has them."""
@@ -23,7 +25,7 @@ class Collector:
         self.spans: list[Any] = []
         self.url = ""
 
-    def wait_for(self, count: int, limit_s: float = 30.0) -> list[Any]:
+    def wait_for(self, count: int, limit_s: float = LIMIT_S) -> list[Any]:
         """The spans once there are so many."""
         until = time.monotonic() + limit_s
         while len(self.spans) < count and time.monotonic() < until:

@@ -36,7 +36,7 @@ def array(*records: Transaction | bytes) -> bytes:
 
 @pytest.fixture
 def api(scorer: Scorer) -> Api:
-    return Api(scorer, clock_skew_ms=60_000, deadline_ms=5000)
+    return Api(scorer, clock_skew_ms=60_000, deadline_ms=9000)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_what_the_deadline_does_not_reach_is_refused_and_not_recorded(api: Api, 
     assert {item["status"] for item in items[reached:]} == {503}
     assert items[-1]["refusal"]["error"] == "deadline passed"
     assert scorer.ledger.answer("e299") is None
-    again = answered(BatchDoor(), api, array(*records), deadline_ms=9000.0)
+    again = answered(BatchDoor(), api, array(*records), deadline_ms=60_000.0)
     assert [item["status"] for item in msgspec.json.decode(again.body)] == [200] * 300
 
 
@@ -127,8 +127,8 @@ def test_a_batch_is_over_by_its_deadline_without_redis(open_scorer: OpenScorer, 
         api = Api(open_scorer(server.url), 60_000, deadline_ms=50)
     started = time.monotonic()
     records = [payment(f"e{n}", card_id=f"c{n}") for n in range(500)]
-    answer = answered(BatchDoor(), api, array(*records), deadline_ms=300.0)
-    assert time.monotonic() - started < 12  # 500 records would take 25 s
+    answer = answered(BatchDoor(), api, array(*records), deadline_ms=1000.0)
+    assert time.monotonic() - started < 20  # 500 records would take 25 s: half of the deadline each
     items = msgspec.json.decode(answer.body)
     assert len(items) == 500
     assert items[0]["decision"]["degraded"] == ["online store", "not recorded yet"]
@@ -167,8 +167,8 @@ def test_between_two_records_the_loop_is_free(api: Api) -> None:
 
         api.score_all = score_all  # type: ignore[method-assign]
         batches = [
-            asyncio.create_task(door.answer(api, array(*(payment(f"b{b}-{n}") for n in range(50))), deadline_ms=9000.0))
-            for b in range(4)
+            asyncio.create_task(door.answer(api, body, deadline_ms=60_000.0))
+            for body in [array(*(payment(f"b{b}-{n}") for n in range(50))) for b in range(4)]
         ]
         waited = []
         loop = asyncio.get_running_loop()
@@ -200,7 +200,7 @@ def test_batches_at_once_share_the_round_trips_and_keep_their_order(api: Api, sc
     async def main() -> list[Answer | None]:
         door = BatchDoor()
         bodies = [array(*(payment(f"b{b}-{n}", card_id=f"b{b}") for n in range(5))) for b in range(4)]
-        return await asyncio.gather(*(door.answer(api, body, deadline_ms=9000.0) for body in bodies))
+        return await asyncio.gather(*(door.answer(api, body, deadline_ms=60_000.0) for body in bodies))
 
     calls: list[int] = []
     inner = api.score_all

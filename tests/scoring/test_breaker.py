@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from scoring.breaker import Breaker, BreakerConnection, State
 from stream.connection import RedisConnection, RedisError, RedisUnavailable
+from stream.embedded_redis import EmbeddedRedis
 
 
 @pytest.fixture
@@ -80,17 +84,20 @@ def test_its_turns_are_logged_once_each(breaker: Breaker, caplog: pytest.LogCapt
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
 
-def test_whoever_had_no_time_to_wait_says_nothing_of_redis(redis_db: str) -> None:
-    with RedisConnection(redis_db) as probe, RedisConnection(redis_db) as other:
+def test_whoever_had_no_time_to_wait_says_nothing_of_redis(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server, RedisConnection(server.url) as probe:
         breaker = Breaker(probe, patience_ms=40)
-        with BreakerConnection(redis_db, breaker) as hurried:
-            assert hurried.call([("PING",)], 5000) == [b"PONG"]
-            other.one("CLIENT", "PAUSE", 1500)
-            for _ in range(20):
-                with pytest.raises(RedisUnavailable):
-                    hurried.call([("PING",)], 5)
-            assert not breaker.is_open
-            for _ in range(2):
-                with pytest.raises(RedisUnavailable):
-                    hurried.call([("PING",)], 25)
-            assert breaker.is_open
+        with BreakerConnection(server.url, breaker) as hurried:
+            assert hurried.call([("PING",)], 60_000) == [b"PONG"]
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+                for _ in range(20):
+                    with pytest.raises(RedisUnavailable):
+                        hurried.call([("PING",)], 5)
+                assert not breaker.is_open
+                for _ in range(2):
+                    with pytest.raises(RedisUnavailable):
+                        hurried.call([("PING",)], 25)
+                assert breaker.is_open
+            finally:
+                os.kill(server.pid, signal.SIGCONT)

@@ -185,7 +185,7 @@ def test_no_decision_mixes_models_while_they_are_swapped(scorer: Scorer, amount_
     try:
         for number in range(200):
             before = len(asked)
-            decision = scorer.score(payment(f"e{number}", card_id=CARDS[number], amount=900.0), 5000)
+            decision = scorer.score(payment(f"e{number}", card_id=CARDS[number], amount=900.0), 60_000)
             batch = decision.scores["batch"]
             assert batch.score == {"low": 0.75, "high": 0.95}[batch.version]
             assert asked[before:] == [batch.version], "the reasons are of the model whose score it is"
@@ -203,7 +203,7 @@ def test_a_decision_of_the_canary_is_explained_by_the_canary(
     feed.refresh()
     scorer.models = lambda: feed.current
     card = sorted(chosen(25))[0]
-    decision: Decision = scorer.score(payment("e", card_id=card, amount=1500.0), 5000)
+    decision: Decision = scorer.score(payment("e", card_id=card, amount=1500.0), 60_000)
     assert decision.scores["batch"].version == "b"
     explainer = ExactExplainer("fraud", FRAUD.features, registry, lambda: feed.current)
     monkeypatch.setattr(registry, "read", lambda *_: pytest.fail("it is read already"))

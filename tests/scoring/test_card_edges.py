@@ -53,12 +53,12 @@ def guard(tmp_path: Path) -> CardGuard:
 
 @pytest.fixture
 def door(scorer: Scorer, guard: CardGuard) -> Door:
-    return Door(Api(scorer, clock_skew_ms=60_000, deadline_ms=1000, cards=guard))
+    return Door(Api(scorer, clock_skew_ms=60_000, deadline_ms=10_000, cards=guard))
 
 
 @pytest.fixture
 def log(redis_db: str, guard: CardGuard) -> Iterator[RedisLog]:
-    with closing(RedisLog(redis_db, 2, lease_ms=1000, admit=guard.admit)) as opened:
+    with closing(RedisLog(redis_db, 2, admit=guard.admit)) as opened:
         yield opened
 
 
@@ -123,7 +123,7 @@ def test_where_they_are_refused_the_answer_names_the_field(door: Door, guard: Ca
 
 @pytest.mark.parametrize("body", [b"[" * 20 + b'"4111111111111111"', b'{"card": "4111 1111 1111 1111"}', VISA.encode()])
 def test_what_is_no_batch_is_not_quoted(door: Door, scorer: Scorer, guard: CardGuard, body: bytes) -> None:
-    api = Api(scorer, 60_000, 1000, cards=guard)
+    api = Api(scorer, 60_000, 10_000, cards=guard)
     assert not holds(answered(BatchDoor(), api, body).body, VISA)
     assert not holds(answered(BatchDoor(), api, body, LINES).body, VISA)
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from scoring import key_allowance
 from scoring.key_allowance import Allowance, Allowances
 from stream.connection import RedisConnection, RedisUnavailable
 
 KEY = "0123456789ab"
 TICK_S = 0.05
+LIMIT_S = 60.0
 Join = Callable[[], Allowances]
 
 
@@ -45,15 +47,17 @@ def admitted(allowance: Allowance, asked: int) -> int:
 def test_one_process_admits_the_burst_at_once_and_then_the_rate(join: Join) -> None:
     process = join()
     allowance = process.of(KEY, 20.0, 40)
-    process.settle()
     started = time.monotonic()
+    process.settle()
     assert admitted(allowance, 100) == 40
     more = 0
-    while time.monotonic() - started < 1.5:
+    while more < 15:
         process.settle()
         more += admitted(allowance, 50)
+        took_s = time.monotonic() - started
+        assert more <= 20.0 * took_s + 1
+        assert took_s < LIMIT_S
         time.sleep(TICK_S)
-    assert 15 <= more <= 20.0 * (time.monotonic() - started) + 1
 
 
 @pytest.mark.parametrize("asked_of_second", [0, 5, 50])
@@ -61,17 +65,23 @@ def test_two_processes_together_admit_no_more_than_one_bucket(join: Join, asked_
     rate, burst = 40.0, 40
     processes = [join(), join()]
     first, second = (process.of(KEY, rate, burst) for process in processes)
-    started = time.monotonic()
-    found = 0
-    while time.monotonic() - started < 2.0:
+    started = since = time.monotonic()
+    found = found_then = 0
+    while True:
         for process in processes:
             process.settle()
         found += admitted(first, 50) + admitted(second, asked_of_second)
+        now = time.monotonic()
+        assert found <= burst + rate * (now - started) + 1
+        assert now - started < LIMIT_S
+        if found < burst:
+            since, found_then = now, found
+        elif now - since >= 1.0:
+            # And what there is goes to whoever is asked for it: in a second without a long pause, at least half.
+            if found - found_then >= 0.5 * rate * (now - since):
+                break
+            since, found_then = now, found
         time.sleep(TICK_S)
-    took_s = time.monotonic() - started
-    assert found <= burst + rate * took_s + 1
-    # And what there is goes to whoever is asked for it.
-    assert found >= burst + 0.5 * rate * took_s
 
 
 def test_idle_processes_hold_equal_shares_and_one_that_is_asked_gets_all(join: Join) -> None:
@@ -117,7 +127,7 @@ def test_a_lease_whose_time_is_over_is_not_spent() -> None:
     allowance = Allowance(1.0, 10, clock=clock)
     allowance.settled(allowance.part(), granted=10, share=10, members=1, wished=False)
     assert allowance.take()
-    clock.now_s += 6
+    clock.now_s += key_allowance.LEASE_S + 1
     assert not allowance.take()
 
 
@@ -141,7 +151,7 @@ def test_a_redis_that_is_gone_sends_all_on_their_own() -> None:
         process.settle()
     started = time.monotonic()
     while not allowance.take():
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < LIMIT_S
         time.sleep(0.001)
 
 
@@ -166,16 +176,16 @@ def test_the_bucket_does_not_fill_up_for_others_while_its_tokens_are_leased(join
     one, other = join(), join()
     first, second = (process.of(KEY, 100.0, 100) for process in (one, other))
     one.settle()
-    time.sleep(0.5)
+    time.sleep(0.1)
     other.settle()
     assert admitted(first, 200) + admitted(second, 200) == 100
 
 
 def test_a_bucket_that_was_full_has_gained_nothing_meanwhile(join: Join) -> None:
     process = join()
-    allowance = process.of(KEY, 8.0, 20)
+    allowance = process.of(KEY, 80.0, 20)
     process.settle()
-    time.sleep(1.0)  # nobody asks, so nobody settles; 8 tokens more would not fit
+    time.sleep(0.1)  # nobody asks, so nobody settles; 8 tokens more would not fit
     assert admitted(allowance, 30) == 20
     process.settle()
     assert admitted(allowance, 30) == 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,10 +20,10 @@ from scoring.rule_book import ForbiddenStep
 from scoring.rule_steps import InvalidStep
 from stream.connection import RedisConnection
 from stream.embedded_redis import EmbeddedRedis
+from tests.until import until
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 NOW_S = NOW.timestamp()
-LIMIT_S = 30.0
 
 
 def created(key: NewKey, *scopes: str, **more: Any) -> Created:
@@ -46,7 +45,7 @@ def refused(keys: KeyTable, text: str, at_s: float = NOW_S) -> str:
 
 @pytest.fixture
 def connection(redis_db: str) -> Iterator[RedisConnection]:
-    with RedisConnection(redis_db, TIMEOUT_MS) as opened:
+    with RedisConnection(redis_db) as opened:
         yield opened
 
 
@@ -166,7 +165,7 @@ def test_a_history_longer_than_one_read_is_read_whole(connection: RedisConnectio
 def test_a_feed_obeys_within_a_second_and_keeps_what_it_has_without_redis(tmp_path: Any) -> None:
     assert REFRESH_INTERVAL_S + 2 * TIMEOUT_MS / 1000 < 1
     with EmbeddedRedis(tmp_path) as server:
-        feed = KeyFeed(KeyLog(RedisConnection(server.url, TIMEOUT_MS)))
+        feed = KeyFeed(KeyLog(RedisConnection(server.url)))
         first, second = new_key(), new_key()
         with RedisConnection(server.url) as connection:
             log = KeyLog(connection)
@@ -175,19 +174,19 @@ def test_a_feed_obeys_within_a_second_and_keeps_what_it_has_without_redis(tmp_pa
             feed.start()
             assert is_taken(feed, first)
             log.append(Revoked(at=NOW, by="ann", key=first.id))
-            wait_until(lambda: not is_taken(feed, first))
+            until(lambda: not is_taken(feed, first))
         server.stop()
-        wait_until(lambda: bool(feed.problem))
+        until(lambda: bool(feed.problem))
         assert is_taken(feed, second)
         server.start()
         with RedisConnection(server.url) as connection:
             KeyLog(connection).append(Revoked(at=NOW, by="ann", key=second.id))
-        wait_until(lambda: not is_taken(feed, second))
+        until(lambda: not is_taken(feed, second))
         feed.stop()
 
 
 def test_without_redis_there_never_was_a_table() -> None:
-    feed = KeyFeed(KeyLog(RedisConnection("redis://127.0.0.1:1/0", TIMEOUT_MS)))
+    feed = KeyFeed(KeyLog(RedisConnection("redis://127.0.0.1:1/0")))
     feed.refresh()
     assert feed.current is None
     assert "127.0.0.1:1" in feed.problem
@@ -199,10 +198,3 @@ def is_taken(feed: KeyFeed, key: NewKey) -> bool:
         return feed.current.find(key.text.encode(), NOW_S).id == key.id
     except NotKnown:
         return False
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)

@@ -61,7 +61,7 @@ def samples(counts: Counts) -> dict[str, float]:
 
 
 def test_a_decision_is_counted_by_all_that_is_asked_of_it() -> None:
-    observed = Observed("fraud", calendar=T0.timestamp)
+    observed = Observed("fraud")
     observed.score(decided(outcome="review", rules=["night"], shadow_rules=["day"], tags=["mule"]), 0.0008)
     observed.score(decided(approximate=["a"], snoozed_rules=["night"], degraded=["online model"]), 0.004)
     observed.batch(7)
@@ -81,18 +81,16 @@ def test_a_decision_is_counted_by_all_that_is_asked_of_it() -> None:
 
 
 def test_a_decision_that_was_found_again_does_not_repeat_its_stages() -> None:
-    now_s = T0.timestamp()
-    observed = Observed("fraud", calendar=lambda: now_s)
+    observed = Observed("fraud")
     observed.score(decided(), 0.0008)
-    observed.score(decided(), 0.0003)
-    now_s += 5
-    observed.score(decided(), 0.004)
+    observed.score(decided(), 0.0003, is_new=False)
+    observed.score(decided(), 0.004, is_new=False)
     found = samples(observed.counts())
     assert (found["score_seconds_count fraud"], found["stage_seconds_count read"]) == (3, 1)
 
 
 def test_the_online_models_labels_do_not_make_a_series_each() -> None:
-    observed = Observed("fraud", calendar=T0.timestamp)
+    observed = Observed("fraud")
     for labels in range(1000):
         observed.score(decided(scores={"online": MemberScore(f"1.{labels}", 0.5)}), 0.001)
     versions = observed.counts().counters["headrace_member_scores_total"]
@@ -100,7 +98,7 @@ def test_the_online_models_labels_do_not_make_a_series_each() -> None:
 
 
 def test_versions_and_rules_that_went_are_forgotten() -> None:
-    observed = Observed("fraud", calendar=T0.timestamp)
+    observed = Observed("fraud")
     for version in ("v1", "v2"):
         observed.score(decided(scores={"batch": MemberScore(version, 0.5)}, rules=[f"rule of {version}"]), 0.001)
     observed.keep_only({("batch", "v2")}, {"rule of v2"})
@@ -119,7 +117,7 @@ def test_no_metric_grows_without_end() -> None:
 
 def test_slow_and_degraded_answers_have_one_line_in_a_while_without_ids(caplog: pytest.LogCaptureFixture) -> None:
     now_s = 100.0
-    observed = Observed("fraud", clock=lambda: now_s, calendar=T0.timestamp)
+    observed = Observed("fraud", clock=lambda: now_s)
     with caplog.at_level(logging.WARNING):
         observed.score(decided(), 0.001)
         assert caplog.records == []
@@ -199,7 +197,7 @@ def test_versions_that_no_process_has_any_more_are_not_told() -> None:
 
 
 def test_counting_is_a_small_part_of_a_score() -> None:
-    observed, decision = Observed("fraud", calendar=T0.timestamp), decided(vector=[1.0] * 60)
+    observed, decision = Observed("fraud"), decided(vector=[1.0] * 60)
     best_s = min(timed(observed, decision) for _ in range(20))
     # Some 10 us on a quiet machine; the bound is for one that is not.
     assert best_s / 500 < 100e-6

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoring import policy_shared
 from scoring.policy_budget import Budget, OwnBudget, minute_price
 from scoring.policy_costs import Analysts
-from scoring.policy_shared import LEASE_S, SharedBudget, budget_key
+from scoring.policy_shared import SharedBudget, budget_key
 from stream.connection import RedisConnection
 from stream.embedded_redis import EmbeddedRedis
 
@@ -113,7 +114,7 @@ def test_nothing_is_reviewed_before_the_first_lease_nor_after_its_end(open_budge
     assert taken(budget, 1) == 0
     budget.refresh()
     assert taken(budget, 1) == 1
-    clock.now_s += LEASE_S
+    clock.now_s += policy_shared.LEASE_S
     assert taken(budget, 1) == 0
     budget.refresh()
     assert taken(budget, 1) == 1
@@ -228,7 +229,7 @@ def test_without_redis_nothing_new_is_leased_and_it_says_so(tmp_path_factory: py
         budget.refresh()
         assert "not shared" in budget.problem
         assert taken(budget, 9) <= 4
-        clock.now_s += LEASE_S
+        clock.now_s += policy_shared.LEASE_S
         assert taken(budget, 9) == 0
         server.start()
         budget.refresh()

@@ -88,6 +88,7 @@ def test_one_event_twice_in_a_round_has_one_decision_and_another_record_under_it
     assert isinstance(second, Scored)
     assert first.decision.event_id == second.decision.event_id
     assert second.content == scorer.ledger.answer("e1") == first.content
+    assert (first.is_new, second.is_new) == (True, False)
     assert isinstance(other, EventConflict)
 
 

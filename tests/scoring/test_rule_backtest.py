@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -245,9 +245,22 @@ CONDITIONS = st.one_of(BOOLEAN, LISTED, st.tuples(BOOLEAN, LISTED).map(lambda bo
 DECISIONS = st.lists(st.tuples(st.floats(0, 1e6), ANY, ANY, IDS, st.none() | IDS), min_size=1, max_size=5)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.fixture(scope="module")
+def database() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as opened:
+        opened.execute("SET threads = 1")
+        opened.execute(
+            "CREATE TABLE kept AS SELECT * FROM (VALUES ('deny', 'merchant_id', 'x', 0, 1e12), "
+            "('deny', 'customer_id', 'it''s', 0, 1e12)) AS k(list, field, value, from_s, until_s)"
+        )
+        yield opened
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(text=CONDITIONS, rows=DECISIONS)
-def test_a_rule_fires_in_the_scorer_where_it_fires_in_sql(text: str, rows: list[tuple[Any, ...]]) -> None:
+def test_a_rule_fires_in_the_scorer_where_it_fires_in_sql(
+    database: duckdb.DuckDBPyConnection, text: str, rows: list[tuple[Any, ...]]
+) -> None:
     kinds = {own: FRAUD.features.kinds[name] for own, name in FIELDS.items()}
     try:
         condition = parse(text, kinds, "boolean", ("allow", "deny"))
@@ -267,26 +280,20 @@ def test_a_rule_fires_in_the_scorer_where_it_fires_in_sql(text: str, rows: list[
         ref: template.replace(f"'{ref.field}'", f"'{FIELDS[ref.field]}'")
         for ref, template in list_templates(condition.lists).items()
     }
-    with duckdb.connect() as database:
-        database.execute("SET threads = 1")
-        database.execute(
-            "CREATE TABLE kept AS SELECT * FROM (VALUES ('deny', 'merchant_id', 'x', 0, 1e12), "
-            "('deny', 'customer_id', 'it''s', 0, 1e12)) AS k(list, field, value, from_s, until_s)"
+    for one in decisions:
+        vector = [math.nan if value is None else value for value in one.vector]
+        in_python = bool(rules.fired(one.record, vector).rules)
+        record: dict[str, Any] = {"amount": one.record.amount, "latitude": one.record.latitude}
+        record |= {"merchant_id": one.record.merchant_id, "customer_id": one.record.customer_id}
+        place = ", ".join(
+            f"?::{'DOUBLE' if name in ('amount', 'latitude') else 'VARCHAR'} AS {name}" for name in record
         )
-        for one in decisions:
-            vector = [math.nan if value is None else value for value in one.vector]
-            in_python = bool(rules.fired(one.record, vector).rules)
-            record: dict[str, Any] = {"amount": one.record.amount, "latitude": one.record.latitude}
-            record |= {"merchant_id": one.record.merchant_id, "customer_id": one.record.customer_id}
-            place = ", ".join(
-                f"?::{'DOUBLE' if name in ('amount', 'latitude') else 'VARCHAR'} AS {name}" for name in record
-            )
-            query = (
-                f"SELECT {condition.sql(columns, templates)} FROM (SELECT ?::DOUBLE[] AS vector, r AS record, "
-                f"1.0 AS scored_s FROM (SELECT {place}) AS r)"
-            )
-            (in_sql,) = database.execute(query, [one.vector, *record.values()]).fetchone()  # type: ignore[misc]
-            assert in_python is in_sql, (text, one.record, one.vector)
+        query = (
+            f"SELECT {condition.sql(columns, templates)} FROM (SELECT ?::DOUBLE[] AS vector, r AS record, "
+            f"1.0 AS scored_s FROM (SELECT {place}) AS r)"
+        )
+        (in_sql,) = database.execute(query, [one.vector, *record.values()]).fetchone()  # type: ignore[misc]
+        assert in_python is in_sql, (text, one.record, one.vector)
 
 
 def _renamed(text: str) -> str:

@@ -18,6 +18,7 @@ from stream.log import LogFull, Message, Partition
 from stream.records import TOPICS, DeadLetter, Decision, Record, Transaction, decode, encode
 from stream.redis_log import RedisLog
 from tests.scoring.conftest import T0, OpenScorer, feature, payment
+from tests.until import LIMIT_S
 
 TOPIC = "unscored"
 GROUP = group_of(TOPIC)
@@ -27,7 +28,7 @@ SKEW_MS = 60_000
 
 @pytest.fixture
 def log(redis_db: str) -> Iterator[RedisLog]:
-    with closing(RedisLog(redis_db, PARTITIONS, lease_ms=1000)) as opened:
+    with closing(RedisLog(redis_db, PARTITIONS)) as opened:
         yield opened
 
 
@@ -150,7 +151,7 @@ def test_without_a_champion_it_waits(scorer: Scorer, log: RedisLog) -> None:
         thread.join(0.5)
         assert offsets(log) == [0, 0]
         scorer.models = models
-        thread.join(10)
+        thread.join(LIMIT_S)
     finally:
         stop.set()
         thread.join()

@@ -17,9 +17,10 @@ from scoring.live_models import ModelFeed
 from scoring.scorer import Scorer
 from stream.records import encode
 from tests.models.slow_model import looping_artifact
-from tests.scoring.conftest import AMOUNT, LIMIT_MS, MANIFEST, NAMES, live, payment
+from tests.scoring.conftest import AMOUNT, MANIFEST, NAMES, PATIENT_MS, live, payment
 
-SLOW = 2_000_000
+SLOW = 20_000_000  # half a minute of rounds
+SHORT_MS = 50.0
 WIDTH = len(NAMES)
 
 
@@ -95,11 +96,12 @@ def test_a_corrupt_file_is_refused_and_the_one_before_stays(feed: ModelFeed, reg
 def test_a_model_that_gets_slow_is_left_out_in_time_and_costs_few_answers_anything(
     scorer: Scorer, registry: Registry
 ) -> None:
-    """Its file takes seconds for one row of such amounts."""
+    """Its file takes half a minute for one row of such amounts."""
     content = looping_artifact(WIDTH, AMOUNT)
-    model = WatchedModel(OnnxModel(content, MANIFEST), LIMIT_MS)
+    model = WatchedModel(OnnxModel(content, MANIFEST), PATIENT_MS)
     scorer.models = live(model)
     assert scorer.score(payment("quick"), 5000).degraded == []
+    model.limit_s = SHORT_MS / 1000
     times = []
     for number in range(OVERRUNS_LIMIT + 20):
         started_s = time.perf_counter()
@@ -107,5 +109,4 @@ def test_a_model_that_gets_slow_is_left_out_in_time_and_costs_few_answers_anythi
         times.append(time.perf_counter() - started_s)
         assert decision.degraded == ["batch model", "models"]
         assert b"NaN" not in encode(decision)
-    assert max(times) < 1.0
-    assert np.median(times[OVERRUNS_LIMIT:]) < LIMIT_MS / 1000 < min(times[:OVERRUNS_LIMIT])
+    assert np.median(times[OVERRUNS_LIMIT:]) < SHORT_MS / 1000 < min(times[:OVERRUNS_LIMIT])

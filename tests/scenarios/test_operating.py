@@ -1,25 +1,61 @@
-"""The audit chain of a running stack: kept by its own process, verified and replayed by command."""
+"""What an operator asks of a running stack: is all well (`headrace doctor`), and what was decided (the audit chain).
+
+One stack for both, in this order: the doctor wants nothing missing, the chain begins with its keeper.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-import urllib.request
 from datetime import UTC, datetime
 
+import pytest
 from click.testing import CliRunner, Result
 
 from headrace.cli import main
 from headrace.stack import Stack
 from stream.records import Transaction, encode
+from tests.patient import ask
 
-PAYMENTS = 40
+pytestmark = pytest.mark.slow
+
+LIMIT_S = 240.0
+PAYMENTS = 20
+Operated = tuple[Stack, str]
 
 
-def post(url: str, body: bytes) -> None:
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        assert answer.status == 200
+@pytest.fixture(scope="module")
+def operated(shared_stack: Stack) -> Operated:
+    """A stack with a worker, a learner and a service, and the service's URL."""
+    shared_stack.start_workers()
+    shared_stack.start("learner", "learn")
+    return shared_stack, shared_stack.start_service()
+
+
+def examined(stack: Stack, url: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["doctor", "--url", url], env=dict(stack.settings.environment()))
+    return done.exit_code, done.output
+
+
+def test_a_running_stack_is_well_and_a_missing_worker_is_named(operated: Operated) -> None:
+    stack, url = operated
+    until = time.monotonic() + LIMIT_S
+    status, said = examined(stack, url)
+    while status and time.monotonic() < until:  # The worker and the learner are still joining.
+        time.sleep(0.5)
+        status, said = examined(stack, url)
+    assert status == 0, said
+    assert "OK    worker        1 running" in said
+    assert f"OK    service       ready at {url}" in said
+    stack.children.pop("worker-0").stop(60)
+    until = time.monotonic() + LIMIT_S
+    status, said = examined(stack, url)
+    while said.count("FAIL") != 1 and time.monotonic() < until:  # What is busy may be late for a moment.
+        time.sleep(0.5)
+        status, said = examined(stack, url)
+    assert status == 1
+    assert "FAIL  worker        none is running" in said
+    assert said.count("FAIL") == 1, said
 
 
 def run(stack: Stack, *words: str) -> Result:
@@ -31,10 +67,9 @@ def kept(stack: Stack) -> int:
     return int(json.loads(result.output)["by_kind"].get("decision", 0)) if result.exit_code == 0 else 0
 
 
-def test_what_a_running_service_decides_is_kept_verified_and_replayed(stack: Stack) -> None:
-    stack.start("learner", "learn")
+def test_what_a_running_service_decides_is_kept_verified_and_replayed(operated: Operated) -> None:
+    stack, url = operated
     keeper = stack.start("audit", "audit", "keep")
-    url = stack.start_service()
     for number in range(PAYMENTS):
         payment = Transaction(
             event_id=f"audited-{number}",
@@ -43,11 +78,12 @@ def test_what_a_running_service_decides_is_kept_verified_and_replayed(stack: Sta
             merchant_id="m1",
             amount=10.0 + 90 * number,
         )
-        post(f"{url}/fraud/score", encode(payment))
+        answer = ask(url, "POST", "/fraud/score", encode(payment))
+        assert answer.status == 200, answer
         if number == PAYMENTS // 2:
             keeper.kill()
             keeper = stack.start("audit", "audit", "keep")
-    until = time.monotonic() + 60
+    until = time.monotonic() + LIMIT_S
     while kept(stack) < PAYMENTS and time.monotonic() < until:
         time.sleep(0.2)
     assert kept(stack) == PAYMENTS
