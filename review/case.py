@@ -18,6 +18,7 @@ Deed = Literal[
     "joined",
     "claimed",
     "released",
+    "taken_over",
     "assigned",
     "snoozed",
     "woken",

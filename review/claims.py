@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_
+from sqlalchemy import Connection, or_
 
 from review.case import Case, source_of
 from review.case_filter import QueueFilter
@@ -26,15 +26,24 @@ class Claims(CaseQueue):
         """
         source_of(by)
         with self.database.writing() as db:
-            case = self._unclaimed(db, case_id, by, now)
-            if case.status == "decided":
-                raise NotOpen(
-                    f"case {case_id} is {case.verdict} by {case.decided_by}; reopen it, or give another verdict"
-                )
+            case = _undecided(self._unclaimed(db, case_id, by, now))
             if case.holder(now) != by:
                 self._note(db, case_id, "claimed", by, now)
-            self._change(db, case_id, claimed_by=by, claimed_until_us=self._idle_us(now))
-            return self._one(db, case_id)
+            return self._held(db, case_id, by, now)
+
+    def take_over(self, case_id: str, by: str, now: datetime) -> Case:
+        """Take a case from whoever is at it, as leads may; the audit says from whom. One that nobody is at is claimed.
+
+        What the other does to it from then on is refused. Raises `UnknownCase`, and `NotOpen` for one that is decided.
+        """
+        source_of(by)
+        with self.database.writing() as db:
+            holder = _undecided(self._one(db, case_id, lock=True)).holder(now)
+            if holder is None:
+                self._note(db, case_id, "claimed", by, now)
+            elif holder != by:
+                self._note(db, case_id, "taken_over", by, now, detail=holder)
+            return self._held(db, case_id, by, now)
 
     def claim_next(self, by: str, now: datetime, filter: QueueFilter = EVERY) -> Case | None:
         """Take the first case of a filter that nobody is at and that is assigned to nobody else; None without one.
@@ -57,8 +66,7 @@ class Claims(CaseQueue):
             if case_id is None:
                 return None
             self._note(db, case_id, "claimed", by, now)
-            self._change(db, case_id, claimed_by=by, claimed_until_us=self._idle_us(now))
-            return self._one(db, case_id)
+            return self._held(db, case_id, by, now)
 
     def touch(self, case_id: str, by: str, now: datetime) -> Case:
         """Their claim goes on, also one that was idle for too long if nobody took the case. Without a claim, nothing.
@@ -80,5 +88,15 @@ class Claims(CaseQueue):
                 self._note(db, case_id, "released", by, now)
             return self._one(db, case_id)
 
+    def _held(self, db: Connection, case_id: str, by: str, now: datetime) -> Case:
+        self._change(db, case_id, claimed_by=by, claimed_until_us=self._idle_us(now))
+        return self._one(db, case_id)
+
     def _idle_us(self, now: datetime) -> int:
         return micros(now + timedelta(seconds=self.policy.claim_idle_s))
+
+
+def _undecided(case: Case) -> Case:
+    if case.status == "decided":
+        raise NotOpen(f"case {case.case_id} is {case.verdict} by {case.decided_by}; reopen it, or give another verdict")
+    return case

@@ -15,6 +15,7 @@ from review.case import Case, Place
 from review.case_filter import QueueFilter
 from review.refusals import Refused, UnknownCase
 from review.web.colleagues import Colleagues
+from review.web.needs import demand
 from review.web.panes import DONE_LIMIT, Panes
 from review.web.parts import Parts
 from review.web.queue_address import address_of, filter_in
@@ -24,6 +25,8 @@ AHEAD = 20
 """How many cases are looked at for the next one that is free, before the queue is asked for its first."""
 SNOOZE_LIMIT_H = 24 * 14
 SNOOZED = timedelta(hours=4)
+OF_LEADS = frozenset({"take-over"})
+"""Deeds that need the role of a lead."""
 
 Form = Mapping[str, str]
 Deed = Callable[[str, str, Form, datetime], object]
@@ -39,6 +42,7 @@ class CaseDeeds:
         cases = parts.cases
         self._deeds: dict[str, Deed] = {
             "claim": lambda case_id, by, form, now: cases.claim(case_id, by, now),
+            "take-over": lambda case_id, by, form, now: cases.take_over(case_id, by, now),
             "release": lambda case_id, by, form, now: cases.release(case_id, by, now),
             "reopen": lambda case_id, by, form, now: cases.reopen(case_id, by, now),
             "wake": lambda case_id, by, form, now: cases.wake(case_id, by, now),
@@ -58,6 +62,8 @@ class CaseDeeds:
         deed, by, now = self._deeds.get(name), request.state.person.name, self._parts.clock()
         if deed is None:
             return await self._panes.page(request, case_id, 404, f"Nothing is called {name!r} here.")
+        if name in OF_LEADS:
+            demand(request.state.person, "lead")
         filter = filter_in(request.query_params)
         form = {field: value for field, value in (await request.form()).items() if isinstance(value, str)}
         try:

@@ -13,6 +13,7 @@ WORDS = {
     "reopened": "reopened",
     "claimed": "claimed",
     "released": "released",
+    "taken_over": "took it over from {text}",
     "snoozed": "snoozed until {text}",
     "woken": "woken",
     "assigned": "assigned to {text}",

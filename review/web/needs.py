@@ -27,12 +27,17 @@ def needs(role: Role) -> Callable[[Page], Page]:
             person: Person | None = getattr(request.state, "person", None)
             if person is None:
                 raise HTTPException(401, "sign in first")
-            if not person.may(role):
-                article = "an" if role[0] in "aeiou" else "a"
-                raise HTTPException(403, f"this needs the role of {article} {role}; {person.name} is {person.role}")
+            demand(person, role)
             return await page(request)
 
         setattr(checked, NEEDED, role)
         return checked
 
     return decorate
+
+
+def demand(person: Person, role: Role) -> None:
+    """Let somebody with this role or one above it go on; an `HTTPException` of 403 says to others what is missing."""
+    if not person.may(role):
+        article = "an" if role[0] in "aeiou" else "a"
+        raise HTTPException(403, f"this needs the role of {article} {role}; {person.name} is {person.role}")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from review.case import Case
+from review.person import Role
 from review.review_policy import ReviewPolicy
 from stream.records import Decision
 from tests.review.flagged import flagged
@@ -56,8 +57,8 @@ def ids(office: Office) -> list[str]:
     return [case.case_id for case in office.cases.queue(50, now=NOON)]
 
 
-def at_case(office: Office, case_id: str, name: str = "ann") -> Desk:
-    desk = office.desk(name)
+def at_case(office: Office, case_id: str, name: str = "ann", role: Role = "analyst") -> Desk:
+    desk = office.desk(name, role)
     assert desk.get(f"/review/cases/{case_id}").status_code == 200
     return desk
 
@@ -203,6 +204,25 @@ def test_a_claimed_case_is_its_holders_until_they_release_it(office: Office) -> 
     bob.get(f"/review/cases/{first}")
     bob.send(f"/review/cases/{first}/decide", verdict="legit")
     assert office.cases.case(first).decided_by == "bob"
+
+
+def test_a_lead_takes_a_case_over_and_nobody_else_does(office: Office) -> None:
+    first = ids(office)[0]
+    ann, bob, lea = at_case(office, first), at_case(office, first, "bob"), at_case(office, first, "lea", "lead")
+    ann.send(f"/review/cases/{first}/claim")
+    assert 'id="take-over"' not in bob.get(f"/review/cases/{first}").text
+    token = re.search(r'name="csrf" value="([^"]*)"', bob.get(f"/review/cases/{first}").text)
+    refused = bob.client.post(f"/review/cases/{first}/take-over", data={"csrf": token[1] if token else ""})
+    assert (refused.status_code, "role of a lead" in refused.text) == (403, True)
+    assert office.cases.case(first).holder(office.now) == "ann"
+    assert 'id="take-over"' in lea.get(f"/review/cases/{first}").text
+    lea.send(f"/review/cases/{first}/take-over")
+    assert "lea is working on" in ann.send(f"/review/cases/{first}/decide", 409, verdict="legit").text
+    page = lea.get(f"/review/cases/{first}").text
+    assert "took it over from ann" in page
+    assert 'id="take-over"' not in page
+    lea.send(f"/review/cases/{first}/decide", verdict="fraud")
+    assert office.cases.case(first).decided_by == "lea"
 
 
 def test_a_claim_that_is_touched_goes_on_and_an_idle_one_is_over(office: Office) -> None:

@@ -58,6 +58,23 @@ def test_a_released_case_is_free_and_only_its_holder_releases_it(store: CaseStor
     assert deeds(store, case_id) == [("claimed", "ann"), ("released", "ann"), ("claimed", "bob")]
 
 
+def test_who_takes_a_case_over_has_it_and_the_audit_says_from_whom(store: CaseStore, case_id: str) -> None:
+    store.claim(case_id, "ann", NOON)
+    taken = store.take_over(case_id, "lea", NOON + MINUTE)
+    assert (taken.holder(NOON + MINUTE), taken.claimed_until) == ("lea", NOON + 11 * MINUTE)
+    for deed in (store.claim, store.touch):
+        with pytest.raises(ClaimedBy, match="lea"):
+            deed(case_id, "ann", NOON + MINUTE)
+    assert store.release(case_id, "ann", NOON + MINUTE).holder(NOON + MINUTE) == "lea"
+    store.take_over(case_id, "lea", NOON + 2 * MINUTE)  # their own: it goes on
+    store.take_over(case_id, "ann", NOON + 30 * MINUTE)  # idle for too long: nobody's
+    assert deeds(store, case_id) == [("claimed", "ann"), ("taken_over", "lea"), ("claimed", "ann")]
+    assert [entry.text for entry in store.audit(case_id) if entry.deed == "taken_over"] == ["ann"]
+    store.decide(case_id, "legit", "ann", NOON + 30 * MINUTE)
+    with pytest.raises(NotOpen, match="legit by ann"):
+        store.take_over(case_id, "lea", NOON + 30 * MINUTE)
+
+
 def test_a_verdict_ends_the_claim_and_a_decided_case_is_not_claimed(store: CaseStore, case_id: str) -> None:
     store.claim(case_id, "ann", NOON)
     store.decide(case_id, "legit", "ann", NOON)
