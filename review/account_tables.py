@@ -5,9 +5,12 @@ Of a token only its hash is kept.
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Column, Connection, ForeignKey, Index, Table
 
 from review.columns import BYTES, MICROS, NUMBER, Words
+from review.either import insert_on
 from review.tables import METADATA, STRICT, keep_append_only
 
 # A name is given once: verdicts bear it for ever, so nobody else may have it, and no row is deleted. `subject` is the
@@ -92,3 +95,9 @@ DEEDS = Table(
 )
 Index("account_deeds_by_name", DEEDS.c.name, DEEDS.c.number)
 keep_append_only(DEEDS)
+
+
+def add_account(db: Connection, **columns: Any) -> bool:
+    """Add an account; False, and nothing, where one has its name or its subject, maybe since this very moment."""
+    statement = insert_on(db, ACCOUNTS).values(columns).on_conflict_do_nothing().returning(ACCOUNTS.c.account_id)
+    return db.execute(statement).first() is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from review.account import (
     Account,
@@ -17,7 +17,7 @@ from review.account import (
     WrongPassword,
 )
 from review.account_audit import entries, note
-from review.account_tables import ACCOUNTS, LINKS, SESSIONS
+from review.account_tables import ACCOUNTS, LINKS, SESSIONS, add_account
 from review.engine import Database
 from review.one_time_links import OneTimeLinks, make_link
 from review.password_rules import check_password
@@ -77,10 +77,8 @@ class Accounts:
         """Make an account and the token of the link that sets its password. Raises `InvalidName`, `AccountError`."""
         name = name_of(name)
         with self.database.writing() as connection:
-            if self._find(connection, name) is not None:
+            if not add_account(connection, name=name, role=role, state="invited", made_at_us=micros(now)):
                 raise AccountError(f"there is an account {name!r}; names are given once, choose another or make a link")
-            row = {"name": name, "role": role, "state": "invited", "made_at_us": micros(now)}
-            connection.execute(insert(ACCOUNTS).values(row))
             note(connection, "invited", name, now, by=by, detail=role)
             account = self._get(connection, name)
             return make_link(connection, account.account_id, now, self.policy.invitation_lasts)

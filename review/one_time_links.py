@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from review.account import AccountError, AccountPolicy, Caller, DeadLink, UnknownAccount
 from review.account_audit import note
-from review.account_tables import ACCOUNTS, LINKS
+from review.account_tables import ACCOUNTS, LINKS, add_account
 from review.admission import SignedIn, admit
 from review.engine import Database
 from review.password_rules import check_password
@@ -102,10 +102,9 @@ class OneTimeLinks:
             if not connection.execute(delete(LINKS).where(_is_of(token, now))).rowcount:
                 raise DeadLink
             if account_id is None:
-                if _account(connection, name) is not None:
+                row = {"name": name, "role": "admin", "state": "active", "password": kept, "made_at_us": micros(now)}
+                if not add_account(connection, **row):
                     raise AccountError(f"the name {name!r} is taken; choose another")
-                row = {"name": name, "role": "admin", "state": "active", "made_at_us": micros(now)}
-                connection.execute(insert(ACCOUNTS).values(row | {"password": kept}))
             else:
                 changed = update(ACCOUNTS).where(ACCOUNTS.c.account_id == account_id)
                 connection.execute(changed.values(password=kept, state="active"))

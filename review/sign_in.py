@@ -6,11 +6,11 @@ import logging
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from review.account import AccountError, AccountPolicy, Caller, Delay, TooManyTries, WrongPassword
 from review.account_audit import note
-from review.account_tables import ACCOUNTS
+from review.account_tables import ACCOUNTS, add_account
 from review.admission import SignedIn, admit, is_known_device
 from review.engine import Database
 from review.passwords import Passwords
@@ -128,11 +128,11 @@ class SignIn:
             return account
         if account is None:
             name = name_of(one.name)
-            if self._account(connection, name) is not None:
-                raise AccountError(f"the name {name!r} is another account's; an admin of this site can invite you")
             row = {"name": name, "role": one.role, "state": "active", "subject": one.subject}
-            connection.execute(insert(ACCOUNTS).values(row | {"made_at_us": micros(now)}))
-            note(connection, "invited", name, now, by="provider", caller=caller, detail=one.role)
+            if add_account(connection, **row, made_at_us=micros(now)):
+                note(connection, "invited", name, now, by="provider", caller=caller, detail=one.role)
+            elif connection.execute(theirs).first() is None:
+                raise AccountError(f"the name {name!r} is another account's; an admin of this site can invite you")
         elif account.role != one.role:
             changed = update(ACCOUNTS).where(ACCOUNTS.c.account_id == account.account_id)
             connection.execute(changed.values(role=one.role))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from threading import Thread
+from threading import Barrier, Thread
 
 import pytest
 from sqlalchemy import text
@@ -184,6 +184,26 @@ def test_of_two_admins_who_turn_each_other_off_at_once_one_is_left(ann: Accounts
     for thread in threads:
         thread.join(LIMIT_S)
     assert [account.state for account in ann.all(NOON)].count("active") == 1
+
+
+@ON_BOTH
+def test_of_two_who_invite_one_name_at_once_one_is_told_that_it_is_taken(ann: Accounts) -> None:
+    together, tokens, told = Barrier(4), list[str](), list[str]()
+
+    def invite() -> None:
+        together.wait(LIMIT_S)
+        try:
+            tokens.append(ann.invite("bob", "viewer", "ann", NOON))
+        except AccountError as error:
+            told.append(str(error))
+
+    threads = [Thread(target=invite) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_S)
+    assert (len(tokens), len(told)) == (1, 3)
+    assert "there is an account 'bob'" in told[0]
 
 
 def test_a_name_is_given_once_whatever_its_case(ann: Accounts) -> None:
