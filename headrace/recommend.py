@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import click
 import msgspec
@@ -67,7 +68,7 @@ def publish(connection: RedisConnection, report: RecommenderReport) -> None:
     connection.one("SET", REPORT_KEY, msgspec.json.encode(report))
 
 
-def print_digest(settings: Settings, data: Path | None, catalogue: Path | None, **columns: str) -> None:
+def print_digest(settings: Settings, data: Path | None, catalogue: Path | None, **columns: Any) -> None:
     """Build the state from files where they are given, else from the sequence, and print what it is."""
     if data is not None or catalogue is not None:
         state = RecommenderState()

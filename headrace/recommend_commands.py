@@ -23,10 +23,20 @@ def of_files(command: Command) -> Command:
         click.option("--data", type=file, help="a CSV or Parquet file of interactions"),
         click.option("--catalogue", type=file, help="a CSV or Parquet file of items"),
         click.option("--user", default="", metavar="COLUMN", help="who [guessed]"),
+        click.option("--session", default="", metavar="COLUMN", help="in which visit or order [guessed]"),
         click.option("--item", default="", metavar="COLUMN", help="with what [guessed]"),
         click.option("--time", default="", metavar="COLUMN", help="when [guessed]"),
-        click.option("--action", default="", metavar="COLUMN", help="did what [guessed; else rating or view]"),
+        click.option("--action", default="", metavar="COLUMN", help="did what [guessed]"),
+        click.option(
+            "--kind",
+            default="",
+            metavar="ACTION",
+            help="what they did where no column says it, such as purchase [rating or view]",
+        ),
         click.option("--value", default="", metavar="COLUMN", help="a rating or an amount [guessed]"),
+        click.option(
+            "--skip", is_flag=True, help="leave rows out that have no visitor, item or time, and say how many"
+        ),
     )[::-1]:
         command = option(command)
     return command

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,7 +35,7 @@ SAID_EVERY = 50_000
 Say = Callable[[int], None]
 
 
-def load_files(settings: Settings, data: Path | None, catalogue: Path | None, target: str, **columns: str) -> None:
+def load_files(settings: Settings, data: Path | None, catalogue: Path | None, target: str, **columns: Any) -> None:
     """Play the files and say how many records there were."""
     if not settings.redis:
         raise click.UsageError("give --redis URL: records go there")

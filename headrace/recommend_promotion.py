@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -42,7 +43,7 @@ def promote_ranker(
     dry_run: bool,
     by: str,
     why: str,
-    **columns: str,
+    **columns: Any,
 ) -> int:
     """Judge a ranker by later slates; the exit status: 0 where it passed, or was forced."""
     from headrace.recommend_train import rows_of, shop_of

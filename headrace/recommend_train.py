@@ -9,6 +9,7 @@ from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import click
 import msgspec
@@ -53,7 +54,7 @@ def train_recommender(
     promote: bool,
     by: str,
     why: str,
-    **columns: str,
+    **columns: Any,
 ) -> int:
     """Fit what is asked for; the exit status: 0 where it was fitted, and promoted if asked."""
     if promote and not by:

@@ -1,12 +1,15 @@
 """A file of interactions as actions, and a file of items as items: CSV or Parquet, columns named or guessed.
 
-Every row has a visitor, an item and a time; an action's name and a value where the file has them. Rows come in the
-order of time and, of one time, of the file. The id of a row's event follows from what is in it: a file that is read
-twice, or a row that stands in it twice, is the same event.
+Every row has a visitor (a user, or a session alone, such as an order of somebody unknown), an item and a time; an
+action's name and a value where the file has them. Rows come in the order of time and, of one time, of the file. The id
+of a row's event follows from what is in it: a file that is read twice, or a row that stands in it twice, is the same
+event.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -25,63 +28,93 @@ BATCH_ROWS = 10_000
 MEMORY = "1GB"
 """What sorting a file may take; the rest goes to disk."""
 RATING, VIEW = "rating", "view"
-"""The action where no column says it: with a value, and without."""
+"""The action where nothing says it: with a value, and without."""
 UNITS = ((1e17, 1e-3), (1e14, 1.0), (1e11, 1e3), (0.0, 1e6))
 """Numbers as times since 1970: from this size on they are nanoseconds, microseconds, milliseconds, seconds."""
 NAMES = {
-    "user": ("user_id", "user", "userid", "visitor_id", "visitorid", "customer_id", "member_id", "uid", "reviewerid"),
-    "item": (
-        "item_id",
-        "item",
-        "itemid",
-        "product_id",
-        "productid",
-        "movie_id",
-        "movieid",
-        "article_id",
-        "sku",
-        "asin",
+    "user": ("userid", "user", "visitorid", "visitor", "customerid", "customer", "memberid", "uid", "reviewerid"),
+    "session": ("sessionid", "session", "visitid", "basketid", "basket", "orderid", "invoiceno", "invoice"),
+    "item": ("itemid", "item", "productid", "movieid", "articleid", "stockcode", "sku", "asin", "product"),
+    "time": (
+        "eventtimestamp",
+        "timestamp",
+        "time",
+        "eventtime",
+        "createdat",
+        "datetime",
+        "invoicedate",
+        "orderdate",
+        "date",
+        "ts",
     ),
-    "time": ("event_timestamp", "timestamp", "time", "event_time", "created_at", "datetime", "date", "ts"),
-    "action": ("action", "event", "event_type", "event_name", "kind", "behavior", "behaviour", "interaction"),
+    "action": ("action", "event", "eventtype", "eventname", "kind", "behavior", "behaviour", "interaction"),
     "value": ("value", "rating", "score", "stars"),
-    "title": ("title", "movie_title", "name", "item_name", "product_name"),
-    "category": ("category", "category_id", "category_code", "class", "genre", "genres", "department"),
+    "title": ("title", "movietitle", "name", "itemname", "productname", "description"),
+    "category": ("category", "categoryid", "categorycode", "class", "genre", "genres", "department"),
     "tags": ("tags", "keywords"),
-    "price": ("price",),
+    "price": ("price", "unitprice"),
 }
-NEEDED = ("user", "item", "time")
-OF_ACTIONS = ("user", "item", "time", "action", "value")
+"""What columns are called, without case and what stands between words: `user_id`, `UserID` and `user id` are one."""
+OF_ACTIONS = ("user", "session", "item", "time", "action", "value")
 OF_ITEMS = ("item", "title", "category", "tags", "price")
 Kind = TypeVar("Kind", Action, Item)
+
+_log = logging.getLogger(__name__)
 
 
 class FileError(ValueError):
     """The file cannot be used as it is: which, what is wrong with it, and the remedy. A retry cannot help."""
 
 
+class Incomplete(FileError):
+    """A row that has no visitor, no item or no time, `lacks`."""
+
+    def __init__(self, path: Path, number: int, lacks: str, remedy: str) -> None:
+        self.lacks = lacks
+        super().__init__(f"row {number} of {path.name} has no {lacks}; {remedy}, or leave such rows out (--skip)")
+
+
 class Columns(NamedTuple):
-    """Which column is what; empty ones are guessed."""
+    """Which column is what; empty ones are guessed.
+
+    `kind` is no column but the action of every row, where none says it. With `skip` rows that have no visitor, no item
+    or no time are left out, and their number is logged; else they are refused.
+    """
 
     user: str = ""
+    session: str = ""
     item: str = ""
     time: str = ""
     action: str = ""
     value: str = ""
+    kind: str = ""
+    skip: bool = False
 
 
 def read_actions(path: Path, columns: Columns | None = None) -> Iterator[Action]:
     """The rows of a file as actions, by time. Raises `FileError`, `FileNotFoundError` and `UnreadableTable`."""
     table = Table(path)
-    found = chosen(table, OF_ACTIONS, (columns or Columns())._asdict())
-    for part in NEEDED:
+    columns = columns or Columns()
+    found = chosen(table, OF_ACTIONS, columns._asdict())
+    for part in ("item", "time", *(() if "session" in found else ("user",))):
         if part not in found:
             raise FileError(
                 f"no column of {path.name} is the {part}; it has {', '.join(table.columns)}: name one with --{part}"
             )
+    kind = columns.kind or (RATING if "value" in found else VIEW)
+    left_out = Counter[str]()
     with closing(_rows(table, found)) as rows:
-        for number, at_us, user, item, action, value in rows:
-            yield _action(path, number, at_us, user, item, action, value, "value" in found)
+        for number, at_us, user, session, item, action, value in rows:
+            try:
+                record = _action(path, number, at_us, user, session, item, action or kind, value)
+            except Incomplete as error:
+                if not columns.skip:
+                    raise
+                left_out[error.lacks] += 1
+            else:
+                yield record
+    for lacks, count in left_out.items():
+        _log.warning("%s: %s rows that have no %s were left out", path.name, f"{count:,}", lacks)
 
 
 def read_items(path: Path, at: datetime, columns: dict[str, str] | None = None) -> Iterator[Item]:
@@ -103,7 +136,7 @@ def read_items(path: Path, at: datetime, columns: dict[str, str] | None = None) 
 
 def chosen(table: Table, parts: tuple[str, ...], named: dict[str, str]) -> dict[str, str]:
     """The column of each part that has one: the named one, or the first that is called as such columns are."""
-    plain = {_plain(name): name for name in table.columns}
+    plain = {_plain(name): name for name in reversed(table.columns)}
     found: dict[str, str] = {}
     for part in parts:
         if name := named.get(part):
@@ -119,11 +152,8 @@ def _rows(table: Table, found: dict[str, str]) -> Generator[tuple[Any, ...]]:
     source = f"({table.select_numbered()})"
     parts = {part: quoted(found[part]) if part in found else "NULL" for part in OF_ACTIONS}
     time = _time(table, source, found["time"])
-    user, item, action, value = (parts[part] for part in ("user", "item", "action", "value"))
-    sql = (
-        f"SELECT _file_row, {time} AS at_us, CAST({user} AS VARCHAR), CAST({item} AS VARCHAR),"
-        f" CAST({action} AS VARCHAR), CAST({value} AS VARCHAR) FROM {source} ORDER BY at_us NULLS FIRST, _file_row"
-    )
+    words = (f"CAST({parts[part]} AS VARCHAR)" for part in ("user", "session", "item", "action", "value"))
+    sql = f"SELECT _file_row, {time} AS at_us, {', '.join(words)} FROM {source} ORDER BY at_us NULLS FIRST, _file_row"
     yield from _fetched(sql)
 
 
@@ -158,25 +188,28 @@ def _fetched(sql: str) -> Generator[tuple[Any, ...]]:
 
 
 def _action(
-    path: Path, number: int, at_us: int | None, user: str | None, item: str | None, action: str | None,
-    value: str | None, has_values: bool,
+    path: Path, number: int, at_us: int | None, user: str | None, session: str | None, item: str | None,
+    kind: str, value: str | None,
 ) -> Action:  # fmt: skip
     if at_us is None:
-        raise FileError(
-            f"row {number} of {path.name} has no readable time; give 2026-01-31T12:00:00Z, or seconds since 1970"
-        )
-    kind = action or (RATING if has_values else VIEW)
+        raise Incomplete(path, number, "readable time", "give 2026-01-31T12:00:00Z, or seconds since 1970")
+    if not (user or session):
+        raise Incomplete(path, number, "user", "name the column of its session or order with --session")
+    if not item:
+        raise Incomplete(path, number, "item", "take it out of the file")
+    # A session does not make another event of what a user did: only where it stands for one.
+    visitor = user or f"session {session}"
     fields: dict[str, Any] = {
         "type": "action",
-        "event_id": _event_id(user, item, kind, value, str(at_us)),
+        "event_id": _event_id(visitor, item, kind, value, str(at_us)),
         "event_timestamp": _moment(path, number, at_us),
-        "user_id": user or None,
-        "item_id": item or None,
+        "item_id": item,
         "action": kind,
     }
-    for part, cell in (("user", user), ("item", item)):
-        if not cell:
-            raise FileError(f"row {number} of {path.name} has no {part}; take it out of the file")
+    if user:
+        fields["user_id"] = user
+    if session:
+        fields["session_id"] = session
     if value not in (None, ""):
         fields["value"] = _number(path, number, "value", value)
     return _record(path, number, fields, Action)
@@ -231,5 +264,6 @@ def _moment(path: Path, number: int, at_us: int) -> datetime:
 
 
 def _plain(name: str) -> str:
-    """A column's name without case, and without the type that RecBole's files put behind it."""
-    return name.partition(":")[0].strip().lower()
+    """A column's name in small letters and digits alone, without the type that RecBole's files put behind it."""
+    name = name.partition(":")[0].lower()
+    return "".join(letter for letter in name if letter.isalnum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -112,6 +113,53 @@ def test_rows_come_by_time_and_a_rating_is_one(tmp_path: Path) -> None:
     assert found == [("a", "1", "rating", 3.5), ("b", "2", "rating", 4.0)]
 
 
+def test_a_shops_log_of_orders_is_read_as_it_is(tmp_path: Path) -> None:
+    path, catalogue = tmp_path / "orders.csv", tmp_path / "goods.csv"
+    path.write_text(
+        "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+        "536365,85123A,HEART,6,2010-12-01 08:26:00,2.55,17850,UK\n"
+        "536366,22633,WARMER,6,2010-12-01 08:28:00,1.85,,UK\n"
+        "536366,22633,WARMER,6,2010-12-01 08:28:00,1.85,,UK\n"
+        "536367,22633,WARMER,6,2010-12-01 08:28:00,1.85,,UK\n"
+    )
+    catalogue.write_text("Stock Code,Description,Unit-Price\n22633,WARMER,1.85\n")
+    found = list(read_actions(path, Columns(kind="purchase")))
+    assert [(one.user_id, one.session_id, one.item_id, one.action, one.value) for one in found] == [
+        ("17850", "536365", "85123A", "purchase", None),
+        ("session:536366", "536366", "22633", "purchase", None),
+        ("session:536366", "536366", "22633", "purchase", None),
+        ("session:536367", "536367", "22633", "purchase", None),
+    ]
+    ids = [one.event_id for one in found]
+    assert ids[1] == ids[2] and len(set(ids)) == 3, "the same row is one event; another order is another"
+    (item,) = read_items(catalogue, DAY)
+    assert (item.item_id, item.title, item.price) == ("22633", "WARMER", 1.85)
+
+
+def test_what_a_user_did_is_the_same_event_in_whatever_visit(tmp_path: Path) -> None:
+    ids = set()
+    for header, row in (("user,item,time", "u,i,1"), ("user,item,time,session_id", "u,i,1,s")):
+        path = tmp_path / "x.csv"
+        path.write_text(f"{header}\n{row}\n")
+        ids |= {one.event_id for one in read_actions(path)}
+    assert len(ids) == 1
+
+
+def test_rows_that_lack_a_visitor_an_item_or_a_time_are_left_out_where_that_is_wished(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("user,item,time\n,i,1\nu,,1\nu,i,soon\nu,i,1\n,j,2\n")
+    with caplog.at_level(logging.WARNING):
+        found = list(read_actions(path, Columns(skip=True)))
+    assert [(one.user_id, one.item_id) for one in found] == [("u", "i")]
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        "x.csv: 1 rows that have no item were left out",
+        "x.csv: 1 rows that have no readable time were left out",
+        "x.csv: 2 rows that have no user were left out",
+    ]
+
+
 def test_parquet_is_read_with_its_own_times(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     row = "SELECT 'u' AS user, 7 AS item, TIMESTAMP '2026-03-01 00:00:00' AS ts"
@@ -131,6 +179,11 @@ def test_the_first_of_several_categories_is_the_category_and_all_are_tags(tmp_pa
     [
         ("who,item,time\nu,i,1\n", "no column of x.csv is the user; it has who, item, time: name one with --user"),
         ("user,item,time\nu,,1\n", "row 1 of x.csv has no item"),
+        (
+            "user,item,time\n,i,1\n",
+            "row 1 of x.csv has no user; name the column of its session or order with --session",
+        ),
+        ("CustomerID,InvoiceNo,item,time\n,,i,1\n", "row 1 of x.csv has no user"),
         ("user,item,time\nu,i,1\nu,i,soon\n", "row 2 of x.csv has no readable time"),
         ("user,item,time,value\nu,i,1,much\n", "the value 'much', which is no number"),
         (f"user,item,time\n{'u' * 200},i,1\n", "row 1 of x.csv: field 'user_id'"),
