@@ -24,7 +24,7 @@ from headrace.keys import passing_key
 from headrace.play import Player
 from headrace.review import settled_cases
 from headrace.run import apply_features
-from headrace.settings import Settings
+from headrace.settings import BY_NAME, Settings
 from headrace.shop_demo import SCOPES, ShopDemo
 from headrace.shop_summary import shop_line
 from headrace.source import FileSource, SimulatedSource, Source
@@ -72,7 +72,7 @@ class DemoOptions:
 def run_demo(settings: Settings, options: DemoOptions) -> int:
     """Bootstrap, start, play, sum up. The exit status: 0 when every request was answered, and no deleted item shown."""
     console = Console(stderr=False)
-    own_home = "HEADRACE_HOME" not in settings.environment() or str(settings.home) == ".headrace"
+    own_home = str(settings.home) == BY_NAME["home"].default
     home = Path(tempfile.mkdtemp(prefix="headrace-demo-")) if own_home else settings.home
     settings = settings.but(home=home)
     # A SIGTERM must clean up as Ctrl-C does.

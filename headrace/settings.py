@@ -29,7 +29,8 @@ class Setting:
     """One setting, read from the environment variable `HEADRACE_<NAME>`.
 
     A secret may come from the file that `HEADRACE_<NAME>_FILE` names, is never quoted, and is no option of a command:
-    a machine's users see each other's command lines. (A Redis URL is one, without its password.)
+    a machine's users see each other's command lines. (A Redis URL is one, without its password.) A path that is
+    relative is so to where the command was given.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Setting:
     help: str
     read: Callable[[str], Any] = str
     secret: bool = False
+    is_path: bool = False
 
     @property
     def variable(self) -> str:
@@ -118,21 +120,23 @@ def card_key(text: str) -> str:
 
 
 SETTINGS = (
-    Setting("home", ".headrace", "directory of models, plan, registry, learner and the embedded Redis", Path),
+    Setting(
+        "home", ".headrace", "directory of models, plan, registry, learner and the embedded Redis", Path, is_path=True
+    ),
     Setting(
         "redis",
         "",
         "redis[s]://host:port/db of the online store and outbox; empty: the stack starts its own",
         secret=True,
     ),
-    Setting("redis_ca", "", "PEM file of the authorities of Redis's certificate; empty: the system's"),
-    Setting("redis_cert", "", "PEM file of our certificate, for a Redis that asks for one"),
-    Setting("redis_key", "", "PEM file of that certificate's key"),
+    Setting("redis_ca", "", "PEM file of the authorities of Redis's certificate; empty: the system's", is_path=True),
+    Setting("redis_cert", "", "PEM file of our certificate, for a Redis that asks for one", is_path=True),
+    Setting("redis_key", "", "PEM file of that certificate's key", is_path=True),
     Setting("kafka", "", "host:port of a Kafka broker; empty: the log stays in Redis Streams"),
     Setting("kafka_security", "plaintext", f"how to talk to Kafka: {', '.join(PROTOCOLS)}", one_of(*PROTOCOLS)),
-    Setting("kafka_ca", "", "PEM file of the authorities of Kafka's certificates; empty: the system's"),
-    Setting("kafka_cert", "", "PEM file of our certificate, for a Kafka that asks for one"),
-    Setting("kafka_key", "", "PEM file of that certificate's key"),
+    Setting("kafka_ca", "", "PEM file of the authorities of Kafka's certificates; empty: the system's", is_path=True),
+    Setting("kafka_cert", "", "PEM file of our certificate, for a Kafka that asks for one", is_path=True),
+    Setting("kafka_key", "", "PEM file of that certificate's key", is_path=True),
     Setting("kafka_user", "", "user name at Kafka, with sasl"),
     Setting("kafka_password", "", "password of that user", secret=True),
     Setting("kafka_mechanism", "SCRAM-SHA-512", f"how it is sent: {', '.join(MECHANISMS)}", one_of(*MECHANISMS)),
@@ -142,7 +146,9 @@ SETTINGS = (
     Setting("partitions", "8", "partitions of each topic; fixed once the log has records", positive),
     Setting("use_cases", "fraud,recommendation", "what the service answers: fraud, recommendation or both", use_cases),
     Setting("slate_retention", "1d", "how long feedback to a slate is taken", milliseconds),
-    Setting("slate_policy", "", "slate policy file, such as a copy of scoring/slate.toml; empty: that one"),
+    Setting(
+        "slate_policy", "", "slate policy file, such as a copy of scoring/slate.toml; empty: that one", is_path=True
+    ),
     Setting("deadline", "50ms", "how long a scoring answer may take where the request does not say", milliseconds),
     Setting("clock_skew", "60s", "how far in the future an event's time may lie", milliseconds),
     Setting("answer_retention", "7d", "how long a decision answers retries and GET /decisions", milliseconds),
@@ -165,7 +171,7 @@ SETTINGS = (
         "embedded Redis: everysec can lose a second when it or the machine crashes, always cannot",
     ),
     Setting("spool_limit", "67108864", "bytes on disk for one process's answers that are not recorded yet", positive),
-    Setting("policy", "", "policy file, such as a copy of scoring/policy.toml; empty: that one"),
+    Setting("policy", "", "policy file, such as a copy of scoring/policy.toml; empty: that one", is_path=True),
     Setting(
         "let_through_key", "", "secret text that draws which would-be declines the policy lets through", secret=True
     ),
@@ -185,7 +191,12 @@ SETTINGS = (
     Setting("oidc_role_claim", "groups", "claim of the provider's ID token that gives roles; dots go into it"),
     Setting("oidc_roles", "", "its values' roles, such as fraud-team=analyst,…; empty: by name", roles_of),
     Setting("oidc_name_claim", "preferred_username", "claim of the ID token that is the person's name"),
-    Setting("alerts", "", "file of the conditions for alerts, such as a copy of review/alerts.toml; empty: that one"),
+    Setting(
+        "alerts",
+        "",
+        "file of the conditions for alerts, such as a copy of review/alerts.toml; empty: that one",
+        is_path=True,
+    ),
     Setting("alert_urls", "", "where alerts go: Apprise's URLs of mail and chat, with spaces between", secret=True),
     Setting("alert_webhooks", "", "https addresses that get alerts as signed JSON, with spaces between", secret=True),
     Setting(
@@ -203,7 +214,9 @@ SETTINGS = (
         card_key,
         secret=True,
     ),
-    Setting("review_policy", "", "review policy file, such as a copy of review/review.toml; empty: that one"),
+    Setting(
+        "review_policy", "", "review policy file, such as a copy of review/review.toml; empty: that one", is_path=True
+    ),
     Setting(
         "card_numbers", "tokenise", f"what is done about card numbers: {' or '.join(TREATMENTS)}", one_of(*TREATMENTS)
     ),
@@ -286,6 +299,9 @@ class Settings:
         return Settings(self._text | changes, environ={})
 
     def environment(self) -> dict[str, str]:
-        """The same settings for a child process, which need not read the files of secrets again."""
+        """The same settings for a child process, wherever it runs; it need not read the files of secrets again."""
         files = {setting.variable + SUFFIX: "" for setting in SETTINGS if setting.secret}
-        return files | {BY_NAME[name].variable: text for name, text in self._text.items()}
+        paths = {
+            name: str(Path(text).absolute()) for name, text in self._text.items() if text and BY_NAME[name].is_path
+        }
+        return files | {BY_NAME[name].variable: text for name, text in (self._text | paths).items()}

@@ -27,7 +27,7 @@ class Stack:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.home: Path = settings.home
+        self.home: Path = settings.home.absolute()
         self.redis: EmbeddedRedis | None = None
         self.children: dict[str, Child] = {}
 

@@ -29,6 +29,22 @@ def test_settings_survive_the_way_to_a_child_process() -> None:
     assert (again.home, again.redis) == (Path("/somewhere"), "redis://127.0.0.1:1/2")
 
 
+def test_a_path_is_relative_to_where_the_command_was_given_wherever_a_child_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = Settings({"policy": "own/policy.toml", "redis_ca": "/etc/ca.pem"}, {}).environment()
+    assert (given["HEADRACE_HOME"], given["HEADRACE_POLICY"]) == (
+        str(tmp_path / ".headrace"),
+        str(tmp_path / "own" / "policy.toml"),
+    )
+    assert (given["HEADRACE_REDIS_CA"], given["HEADRACE_ALERTS"]) == ("/etc/ca.pem", "")
+    told_as_files = {
+        setting.name for setting in SETTINGS if re.search(r"\b(file|directory) of|\bpolicy file", setting.help)
+    }
+    assert {setting.name for setting in SETTINGS if setting.is_path} == told_as_files
+
+
 def test_an_unknown_setting_is_an_error_that_names_it() -> None:
     with pytest.raises(AttributeError, match="no setting 'speed'"):
         _ = Settings({}, {}).speed
