@@ -17,6 +17,7 @@ A crash leaves each live state whole, old or rebuilt.
 
 from __future__ import annotations
 
+import math
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -135,8 +136,8 @@ class Rebuild:
     ) -> RebuildCount:
         """Steps 1 and 2; whoever made the second store deletes it.
 
-        Gives up on entities that are `behind` once none of them could be switched for `patience_s`. Stopped early, the
-        live states that were not reached stay.
+        Gives up on entities that are `behind` once none of them could be switched for `patience_s`, however long it was
+        held up before it tried. Stopped early, the live states that were not reached stay.
         """
         self._replay(stop, on_progress)
         done: set[EntityRef] = set()
@@ -154,9 +155,11 @@ class Rebuild:
         on_progress: Callable[[str, RebuildCount], None],
     ) -> None:
         size = SWITCH_BATCH
-        gained_at = time.monotonic()
+        gained_at = math.inf
         while not stop.is_set():
             self.catch_up()
+            # What catching up takes the first time is no sign that anything cannot be switched.
+            gained_at = min(gained_at, time.monotonic())
             # Events that came meanwhile may have brought new entities.
             self.count.entities = len(self.beside.refs)
             left = [
@@ -164,7 +167,7 @@ class Rebuild:
                 for ref in self.beside.refs
                 if ref not in done and not (primary and ref.entity in self._folder.shared)
             ]
-            if not left or time.monotonic() - gained_at > patience_s:
+            if not left:
                 return
             before = len(done)
             for start in range(0, len(left), size):
@@ -175,6 +178,8 @@ class Rebuild:
                 on_progress("switching", self.count)
             if len(done) > before:
                 gained_at = time.monotonic()
+            elif time.monotonic() - gained_at > patience_s:
+                return
             # The fewer at once, the sooner after the catch-up each is tried: busy entities have their turn too.
             size = max(1, size // 2)
             stop.wait(RETRY_S if len(done) < len(self.beside.refs) else 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stream.chain_entry import BEGINNING
-from stream.sqlite_file import transaction
+from stream.sqlite_file import BUSY_TIMEOUT_S, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS subjects (
@@ -42,7 +42,7 @@ class ChainIndex:
     """One SQLite file, shared by processes; whoever writes holds the chain's lock."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")  # what a crash takes from it is read from the chain again
         self._db.executescript(_SCHEMA)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -32,6 +34,9 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 TAIL_BYTES = 4000
 PR_SET_PDEATHSIG = 1
+GIVEN_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+SERVER_PORTS = range(20_000, 30_000)
+PORT_DRAWS = 50
 SERVER_PID = "HEADRACE_SERVER_PID"
 """Says to what a server starts which process the server is."""
 
@@ -114,10 +119,26 @@ class Child:
 
 
 def free_port() -> int:
-    """A port that nobody listened on a moment ago; another may take it first, so be ready to choose again."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listened on a moment ago; another may take it first, so be ready to choose again.
+
+    Drawn from `server_ports` where there are some, so that no connection of anybody's takes it while its server starts,
+    or is away and shall come back.
+    """
+    drawn = random.SystemRandom().sample(ports := server_ports(), min(PORT_DRAWS, len(ports)))
+    for port in (*drawn, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise OSError("this machine has no free port; see what listens on so many")
+
+
+def server_ports() -> range:
+    """Ports that Linux gives to no outgoing connection and to nobody who asks for any port."""
+    try:
+        first = int(GIVEN_PORTS.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return range(0)
+    return range(SERVER_PORTS.start, min(first, SERVER_PORTS.stop))
 
 
 def die_with_parent() -> None:

@@ -30,6 +30,9 @@ HANDSHAKE_TIMEOUT_S = 5.0
 """A broker that has just started, or that is a continent away, may need seconds for its first TLS handshake."""
 PROTEST_TIMEOUT_S = 0.2
 """How long a server that wants a certificate of ours is given to say so: by TLS 1.3 only after the handshake."""
+ANSWER_TIMEOUT_MS = 1000
+"""How long `answers` waits for a broker that takes connections; who starts one asks again."""
+STANDING_TIMEOUT_MS = 5000
 NEWEST = -1
 """What Kafka takes for the time of a partition's end."""
 
@@ -94,7 +97,7 @@ def answers(bootstrap: str, security: Mapping[str, Any] | None = None) -> bool:
     """Whether a broker at `bootstrap` knows its cluster by now; takes seconds at most, and raises nothing."""
     try:
         contact(bootstrap, (security or {}).get("ssl_context"))
-        admin = _admin(bootstrap, 1000, security)
+        admin = _admin(bootstrap, ANSWER_TIMEOUT_MS, security)
     except (KafkaError, OSError):
         return False
     try:
@@ -121,7 +124,7 @@ def standings(
     A partition of which a group has committed nothing does not count as behind. Raises `LogUnavailable`.
     """
     with kafka_errors(bootstrap):
-        admin = _admin(bootstrap, 5000, security)
+        admin = _admin(bootstrap, STANDING_TIMEOUT_MS, security)
         try:
             known = {group["group_id"] for group in admin.list_groups()}
             return {group: _standing(admin, group) if group in known else GroupStanding(0, 0) for group in groups}

@@ -6,6 +6,7 @@ one node keeps one copy.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -201,6 +202,17 @@ def fetch_jars() -> Path:
     if maven is None:
         raise ChildError("Kafka needs Maven (mvn) to fetch its jars; install it, or set HEADRACE_KAFKA_JARS")
     jars.parent.mkdir(parents=True, exist_ok=True)
+    # One at a time: what they fetch goes by way of Maven's own store, which two at once can spoil for each other.
+    with jars.with_name(f"{jars.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not jars.exists():
+            _fetch(jars, maven)
+    if not (jars / f"kafka_2.13-{KAFKA_VERSION}.jar").exists():
+        raise ChildError(f"{jars} does not hold Kafka {KAFKA_VERSION}; delete it, it will be fetched anew")
+    return jars
+
+
+def _fetch(jars: Path, maven: str) -> None:
     with tempfile.TemporaryDirectory(dir=jars.parent, prefix="fetch-") as work:
         pom = Path(work) / "pom.xml"
         pom.write_text(POM)
@@ -217,9 +229,6 @@ def fetch_jars() -> Path:
         # 1. Fetch beside.  2. Rename.  A directory that exists is complete, and the first of two runs wins.
         with suppress(FileExistsError, OSError):
             fetched.rename(jars)
-    if not (jars / f"kafka_2.13-{KAFKA_VERSION}.jar").exists():
-        raise ChildError(f"{jars} does not hold Kafka {KAFKA_VERSION}; delete it, it will be fetched anew")
-    return jars
 
 
 def run_node(directory: Path | str, port: int | None = None) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+BUSY_TIMEOUT_S = 30.0
+"""How long a file is waited for that another holds: on a busy machine one commit to the disk may take seconds."""
+
 
 @contextmanager
 def transaction(db: sqlite3.Connection, lock: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[None]:

@@ -7,11 +7,12 @@ so a test that is not about refusals sends it again, the same bytes.
 from __future__ import annotations
 
 import http.client
+import math
 import time
 from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 DEADLINE = "10s"
@@ -20,6 +21,7 @@ HEADERS = {"content-type": "application/json", "x-deadline-ms": "9000"}
 FOR_NOW = frozenset({502, 503, 504})
 WAIT_LIMIT_S = 60.0
 SOCKET_LIMIT_S = 60.0
+IDLE_LIMIT_S = 30.0
 
 
 class Reply(NamedTuple):
@@ -30,9 +32,22 @@ class Reply(NamedTuple):
     content: bytes
 
 
+class KeptLink(http.client.HTTPConnection):
+    """Opened anew where nobody used it for so long that the service may have closed it, as it does after 75 s."""
+
+    _used_s = math.inf
+
+    def putrequest(self, *words: Any, **options: Any) -> None:
+        """Begin a request."""
+        if time.monotonic() - self._used_s > IDLE_LIMIT_S:
+            self.close()
+        self._used_s = time.monotonic()
+        super().putrequest(*words, **options)
+
+
 def connected(url: str) -> http.client.HTTPConnection:
     """A connection to the service, opened with its first request."""
-    return http.client.HTTPConnection(urlsplit(url).netloc, timeout=SOCKET_LIMIT_S)
+    return KeptLink(urlsplit(url).netloc, timeout=SOCKET_LIMIT_S)
 
 
 def ask_over(

@@ -48,8 +48,14 @@ BOUNDS: dict[str, dict[str, object]] = {
     "scoring.recommender_feed": {"READ_TIMEOUT_MS": PATIENT_MS},
     "stream.archive_sql": {"TURN_S": PATIENT_S},
     "stream.embedded_redis": {"START_TIMEOUT_S": 240.0, "STOP_GRACE_S": PATIENT_S},
-    "stream.kafka_client": {"CONTACT_TIMEOUT_S": PATIENT_S, "HANDSHAKE_TIMEOUT_S": PATIENT_S},
+    "stream.kafka_client": {
+        "ANSWER_TIMEOUT_MS": 10_000,
+        "CONTACT_TIMEOUT_S": PATIENT_S,
+        "HANDSHAKE_TIMEOUT_S": PATIENT_S,
+        "STANDING_TIMEOUT_MS": PATIENT_MS,
+    },
     "stream.kafka_log": {"CONNECT_TIMEOUT_MS": PATIENT_MS},
+    "stream.kafka_node": {"START_TIMEOUT_S": 300.0, "STOP_GRACE_S": PATIENT_S},
 }
 """By module, of those that are imported when the first test begins: no test waits for the import of others."""
 

@@ -20,7 +20,7 @@ import numpy as np
 from models.contract import Vector
 from stream.log import Partition
 from stream.records import Label, Verdict, decode, encode
-from stream.sqlite_file import scrub, transaction
+from stream.sqlite_file import BUSY_TIMEOUT_S, scrub, transaction
 from training.learner_kept import Kept
 
 _SCHEMA = """
@@ -100,7 +100,7 @@ class LearnerStore:
     """One SQLite file. Use it from one thread at a time; `":memory:"` keeps nothing."""
 
     def __init__(self, path: Path | str) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA foreign_keys = ON")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stream.log import Partition
-from stream.sqlite_file import scrub, transaction
+from stream.sqlite_file import BUSY_TIMEOUT_S, scrub, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (
@@ -85,7 +85,7 @@ class WatchStore:
     """One SQLite file. Use it from one thread at a time; `":memory:"` keeps nothing. Other processes may read it."""
 
     def __init__(self, path: Path | str) -> None:
-        self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = NORMAL")  # what a crash of the machine loses is read from the log again
         self.db.execute("PRAGMA foreign_keys = ON")

@@ -39,6 +39,7 @@ from stream.redis_log import RedisLog
 from tests.oracle import DAY, HOUR, MINUTE, T0_US, payment
 from tests.scoring.conftest import Says
 from tests.scoring.conftest import live as models
+from tests.unhurried import PATIENT_MS
 
 pytestmark = pytest.mark.slow
 
@@ -217,9 +218,9 @@ def score_all(scorer: Scorer, store: RedisOnlineStore, log: RedisLog, records: S
     for number, record in enumerate(records):
         sleep(0.002)  # Within a millisecond the log does not know what came first in two partitions.
         if isinstance(record, Transaction):
-            served.setdefault(record.event_id, scorer.score(record, 5000))
+            served.setdefault(record.event_id, scorer.score(record, PATIENT_MS))
         else:
-            scorer.accept(record, 5000)
+            scorer.accept(record, PATIENT_MS)
         if number % 17 == 0:
             work(log, store)
     return served

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from features.history import History
 from features.online_store import RedisOnlineStore
 from features.store_plan import load_plan
 from headrace.cli import main
+from stream.child import free_port
 from stream.connection import RedisConnection
 from stream.records import micros
 
@@ -192,9 +192,7 @@ def test_feasts_own_apply_keeps_everything_its_materialize_loads_the_states_and_
 @pytest.fixture
 def pages(home: Path, redis_url: str, tmp_path: Path) -> Iterator[str]:
     """The address of a running `feast ui`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (tmp_path / "ui.log").open("wb") as log:
         lines = headrace("features", "env", "--home", str(home), "--redis", redis_url)
         words = f"{FEAST} -c {REPOSITORY} ui --host 127.0.0.1 --port {port}"
@@ -214,7 +212,7 @@ def pages(home: Path, redis_url: str, tmp_path: Path) -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGINT)
         try:
-            server.wait(20)
+            server.wait(UP_LIMIT_S)
         finally:
             server.kill()
             server.wait()

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
+from time import sleep
 from typing import Any
 
 import pytest
@@ -140,7 +141,7 @@ def damage(store: RedisOnlineStore, refs: Sequence[EntityRef]) -> None:
 def rebuild(live: RedisOnlineStore, log: RedisLog, archive: Archive | None = None, force: bool = False) -> Rebuild:
     beside = store_beside(live, "run")
     one = Rebuild(live, beside, FRAUD.views, log, archive, force=force)
-    one.run(Event(), patience_s=5)
+    one.run(Event(), patience_s=LIMIT_S)
     delete_all(beside, one.refs)
     return one
 
@@ -252,6 +253,24 @@ def test_a_worker_that_died_before_its_commit_leaves_its_entities_behind(log: Re
     assert one.run(Event(), patience_s=0.1).behind == 2
     work(log, live)
     assert rebuild(live, log).count.same == 2
+
+
+def test_who_was_held_up_past_its_patience_before_it_tried_still_tries(
+    log: RedisLog, live: RedisOnlineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(log, [payment(1, T0_US)])
+    work(log, live)
+    live.connection.one("DEL", live.key(EntityRef("card_id", "c")))
+    one = Rebuild(live, MemoryOnlineStore(), FRAUD.views, log)
+    catch_up = one.catch_up
+
+    def held_up() -> None:
+        catch_up()
+        sleep(0.02)
+
+    monkeypatch.setattr(one, "catch_up", held_up)
+    count = one.run(Event(), patience_s=0.01)
+    assert (count.behind, count.restored, count.same) == (0, 1, 1)
 
 
 def test_with_redis_lost_the_archive_restores_every_history(

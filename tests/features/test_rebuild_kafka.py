@@ -27,6 +27,7 @@ from stream.kafka_node import KafkaNode
 from stream.log import LogUnavailable, Partition, lag, message_of
 from stream.records import Record
 from tests.features.test_rebuild import PLAN, damage, features, refs_of, traffic
+from tests.until import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -63,14 +64,13 @@ def send(log: KafkaLog, records: list[Record]) -> None:
 
 
 def wait_for(log: KafkaLog, group: str) -> None:
-    for _ in range(600):
+    def is_at_the_end() -> bool:
         try:
-            if not any(waits for topic in TOPICS for waits in lag(log, group, topic).values()):
-                return
+            return not any(waits for topic in TOPICS for waits in lag(log, group, topic).values())
         except LogUnavailable:
-            pass  # A node that has just begun has nobody yet who knows the groups.
-        Event().wait(0.1)
-    pytest.fail(f"the group {group} did not come to the end")
+            return False  # A node that has just begun has nobody yet who knows the groups.
+
+    until(is_at_the_end, f"the end of the log for the group {group}", every_s=0.1)
 
 
 def work(log: KafkaLog, live: RedisOnlineStore) -> None:

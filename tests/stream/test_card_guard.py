@@ -4,6 +4,7 @@ import json
 import stat
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -167,17 +168,16 @@ def test_another_key_makes_other_tokens_and_another_fingerprint(tmp_path: Path) 
 def test_a_record_without_a_number_costs_little_beside_its_decoding(guard: CardGuard) -> None:
     payload = body(amount=12.34, customer_id="customer-000123", device_id="device-7", latitude=48.2081743)
 
-    def seconds(repeated: Any) -> float:
-        taken = []
-        for _ in range(7):
-            started = time.perf_counter()
-            for _ in range(TIMES):
-                repeated()
-            taken.append(time.perf_counter() - started)
-        return min(taken)
+    def seconds(repeated: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        for _ in range(TIMES):
+            repeated()
+        return time.perf_counter() - started
 
-    decoding = seconds(lambda: decode(payload, Transaction))
-    assert seconds(lambda: guard.clean(payload)) < 4 * decoding
+    # In turn: a machine that others slow down for a while does so to both.
+    taken = [(seconds(lambda: guard.clean(payload)), seconds(lambda: decode(payload, Transaction))) for _ in range(15)]
+    cleaning, decoding = map(min, zip(*taken, strict=True))
+    assert cleaning < 4 * decoding
 
 
 @pytest.mark.parametrize("group", ["4 ", "4", "4111-1111-1111-1111 ", "41 11", "3.14159265358979 "])

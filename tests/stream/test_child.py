@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from stream.child import SERVER_PID, Child
+from stream import child
+from stream.child import SERVER_PID, Child, free_port, server_ports
+from tests.stream.ended import gone
+from tests.until import until
 
 LATE = """
 import os, sys, time
@@ -28,15 +31,12 @@ Path(sys.argv[2]).write_text("lives on")
 def test_a_server_tells_what_it_starts_who_it_is(tmp_path: Path) -> None:
     said = tmp_path / "said"
     code = f"import os, time; open({str(said)!r}, 'w').write(os.environ[{SERVER_PID!r}]); time.sleep(600)"
-    child = Child([sys.executable, "-c", code], tmp_path / "log")
+    server = Child([sys.executable, "-c", code], tmp_path / "log")
     try:
-        until = time.monotonic() + 60
-        while not (said.exists() and said.read_text()):
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        assert int(said.read_text()) == child.pid
+        until(lambda: said.exists() and said.read_text() != "")
+        assert int(said.read_text()) == server.pid
     finally:
-        child.stop(grace_s=30)
+        server.stop(grace_s=30)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG and /proc are Linux's")
@@ -50,12 +50,31 @@ def test_who_asks_too_late_ends(tmp_path: Path) -> None:
         "while not os.path.exists(sys.argv[2]): time.sleep(0.01)\n"
     )
     subprocess.run([sys.executable, "-c", server, LATE, str(began), str(lived)], check=True, timeout=120)
+    until(lambda: began.read_text() != "")  # the file is there before its content is
     worker = int(began.read_text())
-    until = time.monotonic() + 60
-    while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split(")")[1]:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    until(lambda: gone(worker))
     assert not lived.exists()
+
+
+def test_no_connection_takes_the_port_of_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ports = tmp_path / "ip_local_port_range"
+    monkeypatch.setattr(child, "GIVEN_PORTS", ports)
+    for first, stop in ((32_768, 30_000), (25_000, 25_000)):
+        ports.write_text(f"{first}\t60999\n")
+        assert server_ports() == range(20_000, stop)
+        assert all(free_port() in server_ports() for _ in range(20))
+    for gives_all in ("1024\t65535\n", ""):
+        ports.write_text(gives_all)
+        assert not server_ports()
+        assert free_port() > 0
+
+
+def test_a_port_that_is_taken_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(child, "server_ports", lambda: range(port, port + 1))
+        assert free_port() != port
 
 
 def test_without_a_launcher_nothing_is_known_and_nothing_ends() -> None:

@@ -14,6 +14,7 @@ import pytest
 from stream.archive import Archive, entries
 from stream.compaction import BESIDE, exchange
 from tests.stream.merging import by_archive, by_duckdb, fill, merge
+from tests.until import LIMIT_S
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_duckdb_finds_every_record_once_or_says_that_a_file_has_gone(tmp_path: P
     thread = Thread(target=both_ways, args=(directory, stop, rounds, begun))
     thread.start()
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + LIMIT_S
         while (right <= 20 or len(rounds) <= 20) and time.monotonic() < until:
             begun.append(len(begun))
             try:

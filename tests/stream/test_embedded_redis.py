@@ -16,17 +16,13 @@ import pytest
 from stream.child import ChildError
 from stream.connection import RedisConnection, RedisUnavailable
 from stream.embedded_redis import EmbeddedRedis, redis_executable
+from tests.stream.ended import gone
+from tests.until import until
 
 
 def tell(server: EmbeddedRedis, *command: str) -> object:
     with RedisConnection(server.url) as connection:
         return connection.one(*command)
-
-
-def gone(pid: int) -> bool:
-    """Whether it has ended; one that nobody has waited for still has a number, and no command line."""
-    line = Path(f"/proc/{pid}/cmdline")
-    return not line.exists() or line.read_bytes() == b""
 
 
 def test_it_survives_a_restart_at_the_same_address(tmp_path: Path) -> None:
@@ -101,10 +97,7 @@ def test_a_parent_killed_by_sigkill_leaves_no_server(tmp_path: Path) -> None:
         pid = int(parent.stdout.readline())
         assert not gone(pid)
         parent.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while not gone(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert gone(pid)
+    until(lambda: gone(pid))
 
 
 def test_a_named_server_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

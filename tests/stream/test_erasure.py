@@ -19,6 +19,7 @@ from stream.records import DeadLetter, Label, encode
 from stream.redis_erasure import LOCK_KEY, erase_entries, search_streams
 from stream.redis_log import RedisLog
 from tests.stream.keeping import T0, decided, message
+from tests.until import LIMIT_S
 
 CARD = "card-3"
 PART = Partition("decisions", 0)
@@ -41,24 +42,29 @@ def test_a_stream_is_built_anew_while_others_append_to_it(connection: RedisConne
     log.append([message(decided(number)) for number in range(700)])
     before = log.read(PART, 0, 10_000)
     found = search_streams(connection, 1, Mention("card_id", CARD))
-    stop = Event()
+    stop, goes_on = Event(), Event()
 
     def go_on() -> None:
         number = 1000
         while not stop.is_set():
             log.append([message(decided(number * 7))])
             number += 1
+            goes_on.set()
 
     thread = Thread(target=go_on)
     thread.start()
-    assert erase_entries(connection, found) == 100
-    stop.set()
-    thread.join()
+    try:
+        assert goes_on.wait(LIMIT_S)
+        assert erase_entries(connection, found) == 100
+    finally:
+        stop.set()
+        thread.join()
     after = log.read(PART, 0, 100_000)
     assert after[:600] == [entry for entry in before if CARD.encode() not in entry.value]
     assert [entry.offset for entry in after] == sorted(entry.offset for entry in after)
     later = after[600:]
-    assert [decided(number * 7).event_id.encode() in entry.value for number, entry in enumerate(later, 1000)]
+    assert later
+    assert all(decided(number * 7).event_id.encode() in entry.value for number, entry in enumerate(later, 1000))
     assert connection.one("KEYS", "*:anew:*") == connection.one("KEYS", "*:doomed:*") == []
 
 

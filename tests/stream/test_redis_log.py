@@ -13,9 +13,10 @@ from stream.log import Entry, LogFull, Message, Partition, lag
 from stream.redis_group import BLOCK_MS
 from stream.redis_keys import lease_key
 from stream.redis_log import RedisLog, offset_of, stream_id, stream_key
+from tests.until import LIMIT_S
 
 PART = Partition("transactions", 0)
-LEASE_MS = 10_000
+LEASE_MS = 600_000
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_a_member_that_polls_without_a_pause_beats_now_and_then_and_keeps_its_le
         connection.one("CONFIG", "RESETSTAT")
         polls, renewals, left_ms, began = 0, 0, LEASE_MS, time.monotonic()
         while polls <= 40 or renewals < 3:
-            assert time.monotonic() - began < 60
+            assert time.monotonic() - began < LIMIT_S
             log.append(messages(1))
             polls += len(consumer.poll(10, 1000))
             other.poll(10, 0)

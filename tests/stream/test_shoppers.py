@@ -166,9 +166,13 @@ def test_a_visit_ends_after_some_slates_and_names_the_slate_that_it_answers(worl
 
 def test_two_hundred_thousand_actions_are_made_in_seconds() -> None:
     # A tenth of it, since machines are noisy: some half a second, and the bound is five times that of the whole.
-    began = time.process_time()  # not by the clock: others may run, too
-    assert len(list(islice(ShopWorld(1).history(10), 20_000))) == 20_000
-    assert time.process_time() - began < 5
+    def seconds() -> float:
+        began = time.process_time()  # not by the clock: others may run, too
+        assert len(list(islice(ShopWorld(1).history(10), 20_000))) == 20_000
+        return time.process_time() - began
+
+    # What takes long takes long each time; a whole machine that is stopped now and then counts for this process too.
+    assert any(seconds() < 5 for _ in range(3))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from stream.kafka_security import KafkaSecurity
 from stream.log import LogUnavailable
 from stream.tls import TlsFiles, remedy_of, with_files, without_password
 from tests.certificates import Authority, authority
+from tests.unhurried import PATIENT_MS, PATIENT_S
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +65,13 @@ class Forwarder:
 
     def _forward(self, link: socket.socket) -> None:
         try:
-            link.settimeout(10)
+            link.settimeout(PATIENT_S)
             with (
                 self._context.wrap_socket(link, server_side=True) as near,
                 socket.create_connection(self._target) as far,
             ):
                 while True:
-                    ready = [near] if near.pending() else select.select([near, far], [], [], 10)[0]
+                    ready = [near] if near.pending() else select.select([near, far], [], [], PATIENT_S)[0]
                     if not ready:
                         return
                     for source in ready:
@@ -103,8 +104,8 @@ def forward(redis_db: str, ours: Authority, server_files: tuple[str, str]) -> It
         yield open_one
 
 
-def ask(url: str, connect_timeout_ms: float = 10_000) -> bytes:
-    with RedisConnection(url, timeout_ms=10_000, connect_timeout_ms=connect_timeout_ms) as connection:
+def ask(url: str, connect_timeout_ms: float = PATIENT_MS) -> bytes:
+    with RedisConnection(url, timeout_ms=PATIENT_MS, connect_timeout_ms=connect_timeout_ms) as connection:
         answer: bytes = connection.one("ECHO", "hello")
         return answer
 
@@ -118,7 +119,7 @@ def test_with_the_right_authority_it_answers(forward: OpenForwarder, ours: Autho
 
 
 def test_many_commands_in_one_round_trip_come_back_whole(forward: OpenForwarder, ours: Authority) -> None:
-    with RedisConnection(secured(forward(), ours.ca), timeout_ms=20_000) as connection:
+    with RedisConnection(secured(forward(), ours.ca), timeout_ms=PATIENT_MS) as connection:
         commands = [("ECHO", "x" * 50_000) for _ in range(40)]
         assert connection.call(commands) == [b"x" * 50_000] * 40
 
@@ -234,6 +235,8 @@ def test_a_broker_whose_certificate_is_wrong_is_named_with_the_remedy(
     # A busy machine protests late; who is refused hears it, and waits no longer than it takes.
     monkeypatch.setattr("stream.kafka_client.PROTEST_TIMEOUT_S", 60.0)
     for port, (files, remedy) in cases.items():
+        if remedy == "does not speak TLS":  # then it says nothing, for as long as anybody waits
+            monkeypatch.setattr("stream.kafka_client.HANDSHAKE_TIMEOUT_S", 0.5)
         with pytest.raises(LogUnavailable, match=remedy) as raised:
             KafkaLog(f"127.0.0.1:{port}", security=KafkaSecurity("ssl", files).options())
         assert "KafkaError" not in str(raised.value)

@@ -150,7 +150,11 @@ def send(log: Any, record: Record, number: int) -> None:
         log.entries[part].append(Entry(log.end(part) + 2, record.key, encode(record)))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_polls_partitions_and_crashes_change_nothing(
     data: st.DataObject, new_log: Callable[[], Any], decision: Make, label: Verdicts

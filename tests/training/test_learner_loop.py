@@ -303,7 +303,7 @@ def test_a_learner_that_cannot_work_does_not_say_that_it_is_alive(
 def test_the_sign_of_life_ends_by_itself(redis_db: str) -> None:
     with RedisConnection(redis_db) as connection:
         RedisPublisher(connection).send_heartbeat()
-        assert 0 < ALIVE_EXPIRY_MS - connection.one("PTTL", alive_key("fraud")) + 1 < 10_000
+        assert 0 < ALIVE_EXPIRY_MS - connection.one("PTTL", alive_key("fraud")) + 1 < 600_000
 
 
 def test_a_disk_that_fails_for_a_while_is_waited_for(

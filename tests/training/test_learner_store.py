@@ -10,6 +10,7 @@ import pytest
 from stream.log import Partition
 from stream.records import Label
 from training.learner_store import LabelledScore, LearnerStore, StateMoved
+from training.watch_store import WatchStore
 
 HERE = Partition("labels", 1)
 
@@ -96,3 +97,9 @@ def test_a_state_is_saved_only_over_the_one_it_follows_from(store: LearnerStore)
     with pytest.raises(StateMoved):
         store.save_state(0, b"second", b"")
     assert store.state() == (1, b"first", b"")
+
+
+def test_who_finds_the_file_held_waits_for_longer_than_a_busy_disk_takes(store: LearnerStore) -> None:
+    with closing(WatchStore(":memory:")) as watched:
+        for db in (store._db, watched.db):
+            assert db.execute("PRAGMA busy_timeout").fetchone() == (30_000,)

@@ -225,7 +225,7 @@ def test_killed_at_any_point_and_doubled_it_leaves_what_one_clean_pass_leaves(tm
             connection.one("DEL", REPORT_KEY)
             last = start()
             wait(lambda: is_at_end(sequence, log) and connection.one("GET", REPORT_KEY) is not None, last)
-            last.stop(20)
+            last.stop(READY_S)
         finally:
             for child in children:
                 child.kill()
