@@ -241,20 +241,24 @@ def test_a_lifespan_passes_on(door: Door) -> None:
 def test_nothing_waits_for_a_redis_that_does_not_answer(open_scorer: OpenScorer, tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path / "redis") as server:
         api = Api(open_scorer(server.url), 60_000, deadline_ms=50)
-        door = Door(api)
+
+        def send(*request: Any, **options: Any) -> tuple[int, dict[str, str], Any]:
+            # Each through a door of its own: at one door a request counts what held up the one before as waiting.
+            return Door(api).send(*request, **options)
+
         os.kill(server.pid, signal.SIGSTOP)
         try:
             started = time.monotonic()
             usual = {"accept": "*/*"}
             answers = [
-                door.send("POST", EVENTS, good(), headers=usual),
-                door.send("POST", LABELS, msgspec.json.encode(LABEL), headers=usual),
-                door.send("GET", "/decisions/e1"),
+                send("POST", EVENTS, good(), headers=usual),
+                send("POST", LABELS, msgspec.json.encode(LABEL), headers=usual),
+                send("GET", "/decisions/e1"),
             ]
             assert [(status, body["error"]) for status, _, body in answers] == [(503, "store unavailable")] * 3
             assert all(headers["retry-after"] == "1" for _, headers, _ in answers)
             assert "did not answer" in api.ready()[0]
-            assert door.send("POST", SCORE, good(event_id="e2"), headers=usual)[0] == 200
+            assert send("POST", SCORE, good(event_id="e2"), headers=usual)[0] == 200
             assert time.monotonic() - started < 40  # each by itself would wait for a minute
         finally:
             os.kill(server.pid, signal.SIGCONT)
