@@ -17,11 +17,10 @@ from scoring.rounds import ROUND_LIMIT
 from scoring.scorer import Scorer
 from stream.embedded_redis import EmbeddedRedis
 from stream.records import Decision, Transaction, encode
-from tests.scoring.conftest import T0, OpenScorer, feature, payment
-from tests.scoring.test_api import Door
+from tests.scoring.conftest import PATIENT_MS, T0, OpenScorer, feature, payment
+from tests.scoring.test_api import PATIENT, Door
 
 BATCH = "/fraud/score/batch"
-PATIENT = {"x-deadline-ms": "9000"}
 
 
 def answered(door: BatchDoor, api: Api, body: bytes, *options: Any, **named: Any) -> Answer:
@@ -36,7 +35,7 @@ def array(*records: Transaction | bytes) -> bytes:
 
 @pytest.fixture
 def api(scorer: Scorer) -> Api:
-    return Api(scorer, clock_skew_ms=60_000, deadline_ms=9000)
+    return Api(scorer, clock_skew_ms=60_000, deadline_ms=PATIENT_MS)
 
 
 @pytest.fixture
@@ -76,7 +75,7 @@ def test_one_event_twice_has_one_decision_and_another_record_under_its_id_is_a_c
 def test_lines_are_answered_by_lines(api: Api) -> None:
     lines = b"\n".join([encode(payment("e1")), b"", b"{", encode(payment("e2")) + b"\r"]) + b"\n"
     content_type = b"Application/X-NDJSON; charset=utf-8"
-    answer = answered(BatchDoor(), api, lines, content_type, 9000.0)
+    answer = answered(BatchDoor(), api, lines, content_type, PATIENT_MS)
     assert (answer.status, answer.content_type) == (200, LINES)
     items = [msgspec.json.decode(line) for line in answer.body.splitlines()]
     assert [item["status"] for item in items] == [200, 400, 200]

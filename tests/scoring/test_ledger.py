@@ -48,7 +48,7 @@ def test_a_commit_is_in_the_log_at_each_entity_and_answered(ledger: Ledger) -> N
 
 def test_the_same_event_twice_writes_once(scorer: Scorer) -> None:
     ledger = scorer.ledger
-    first = scorer.score(payment(), 5000)
+    first = scorer.score(payment())
     before = everything(ledger)
     stored = ledger.answer("e1")
     assert stored is not None
@@ -109,6 +109,6 @@ def test_a_marker_tells_a_repeat_from_another_record_under_the_same_id(scorer: S
     assert is_of(payment(), kept)
     assert not is_of(payment(amount=21.0), kept)
     assert is_of(payment(amount=21.0), b"answered")  # kept before there were digests
-    decision = scorer.score(payment(), 5000)
+    decision = scorer.score(payment())
     assert is_of(payment(), encode(decision))
     assert not is_of(payment(amount=21.0), encode(decision))
