@@ -105,6 +105,9 @@ class Decider:
         models_score, score = score, fired.added_to(score)
         choice = self.policy.choose(record, score, fired.deciding)
         outcome = choice.outcome
+        # Before the mark: whatever holds this up, the rules were asked between then and the beginning of their stage,
+        # which is all that an audit has to find out what had ended by that time.
+        scored_at = self.clock()
         stages.mark("rules")
         reasons: list[Reason] = []
         if outcome != "approve":
@@ -119,7 +122,7 @@ class Decider:
         decision = Decision(
             event_id=record.event_id,
             event_timestamp=record.event_timestamp,
-            scored_at=self.clock(),
+            scored_at=scored_at,
             use_case=self.use_case.name,
             outcome=outcome,
             score=score,

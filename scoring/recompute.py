@@ -186,11 +186,15 @@ class _Replay:
         return self._compare_rules(self._ask(lambda at: compile_book(book, features, lambda: at)[0]))
 
     def _ask(self, rules_at: Callable[[float], RuleSet]) -> Fired:
-        """As of when it was scored; where a time ran out within the score itself, as of its beginning."""
+        """As of when it was scored; where a time ran out within the score itself, as of its beginning.
+
+        Decisions of an older release say when their reasons had been found: then these are a part of that time, too.
+        """
         logged = self._logged
         ended_s = logged.scored_at.timestamp()
+        whole_s = sum(logged.latency_us.values()) / 1e6
         fired = Fired()
-        for at_s in (ended_s, ended_s - sum(logged.latency_us.values()) / 1e6):
+        for at_s in (ended_s, ended_s - whole_s + logged.latency_us.get("reasons", 0) / 1e6, ended_s - whole_s):
             fired = rules_at(at_s).fired(logged.record, self._values.tolist())
             if (fired.names, list(fired.shadow), list(fired.snoozed)) == (
                 logged.rules,

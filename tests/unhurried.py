@@ -33,7 +33,7 @@ BOUNDS: dict[str, dict[str, object]] = {
     "headrace.stack": {"READY_TIMEOUT_S": 300.0, "STOP_GRACE_S": PATIENT_S},
     "review.alert_apprise": {"TIMEOUT_S": int(PATIENT_S)},
     "review.collector": {"JOIN_S": PATIENT_S},
-    "review.engine": {"BUSY_TIMEOUT_S": PATIENT_S},
+    "review.engine": {"BUSY_TIMEOUT_S": PATIENT_S, "REACHED_WITHIN": {"connect_timeout": "60"}},
     "review.oidc_provider": {"TIMEOUT_S": PATIENT_S},
     "review.scrape": {"TIMEOUT_S": PATIENT_S},
     "review.web.body": {"READ_WITHIN_S": PATIENT_S},

@@ -142,6 +142,7 @@ def test_a_target_that_breaks_holds_up_no_other_and_is_tried_again(
 
 SEND_AND_DIE = """
 import os, sys
+import review.webhook
 from datetime import datetime
 from pathlib import Path
 from review.alert_courier import Courier
@@ -153,6 +154,7 @@ class Dying(AlertOutbox):
     def mark_sent(self, parcel, now):
         os._exit(9)
 
+review.webhook.TIMEOUT_S = 60.0
 path, url, key, now = sys.argv[1:]
 outbox = Dying(Database(open_engine(Path(path))))
 Courier(outbox, [Webhook(url, [key])], lambda: datetime.fromisoformat(now)).deliver()

@@ -155,6 +155,7 @@ def test_two_analysts_see_each_other_and_one_case_has_one_verdict(world: World, 
     first, second, *_ = ids(office)
     ann, bob = world.page("ann", f"/review/cases/{first}"), world.page("bob", f"/review/cases/{first}")
     ann.keyboard.press("c")
+    expect(ann.locator("#release")).to_be_visible()  # or her next key would come while this one is on its way
     expect(bob.locator("#case")).to_contain_text("ann is working on this case")
     expect(bob.locator(f'li[data-case="{first}"] .held')).to_have_text("an")
     expect(bob.locator('.acts button[value="fraud"]')).to_be_disabled()
@@ -387,6 +388,9 @@ def test_the_live_page_draws_its_lines_which_are_read_by_keyboard(world: World, 
     first.locator(".plot").focus()
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#read")).to_contain_text("/s")
+    # A page that has heard of nothing for half a minute says so: whoever was slow hears of the next tick.
+    service.pass_s(2.0)
+    collector.tick()
     expect(page.locator("#link")).to_have_text("live")
     # The clock is set back by an hour: the page reads its charts again, for what it draws has not come yet.
     service.at_s -= 3600.0

@@ -59,6 +59,13 @@ def test_no_template_has_what_the_content_policy_forbids() -> None:
         assert "hx-on" not in text and "hx-vals='js:" not in text, path.name
 
 
+def test_what_a_script_puts_in_place_is_wired_before_anybody_can_press_it() -> None:
+    # Else a key that comes in between sends the form without a script, and the next one is lost while the page loads.
+    configured = [text for path in TEMPLATES.glob("*.html") if "htmx-config" in (text := path.read_text())]
+    assert len(configured) == 3 and all('"defaultSettleDelay": 0' in text for text in configured)
+    assert not any(re.search(r"hx-swap=[^>]*settle:", path.read_text()) for path in TEMPLATES.glob("*.html"))
+
+
 def test_no_script_of_ours_makes_html_from_text() -> None:
     for path in Path(ROOT).glob("*.js"):
         assert not re.search(

@@ -15,6 +15,7 @@ import pytest
 from models.aliases import SHARES
 from models.onnx import OnnxModel
 from models.registry import Registry
+from models.watch import WatchedModel
 from scoring.canary_split import PLACES, entity_hash, is_in, place_of
 from scoring.explanation import ExactExplainer
 from scoring.live_models import LiveModels, ModelFeed
@@ -23,7 +24,7 @@ from scoring.scorer import Scorer
 from scoring.use_case import FRAUD
 from stream.records import Decision
 from tests.models.slow_model import looping_artifact
-from tests.scoring.conftest import AMOUNT, MANIFEST, NAMES, Says, payment
+from tests.scoring.conftest import AMOUNT, MANIFEST, NAMES, PATIENT_MS, Says, payment
 
 CARDS = [f"card-{number}" for number in range(20_000)]
 OTHER_PROCESS = (
@@ -66,7 +67,9 @@ def registry(tmp_path: Path, amount_artifact: bytes) -> Registry:
 
 
 @pytest.fixture
-def feed(redis_db: str, registry: Registry) -> Iterator[ModelFeed]:
+def feed(redis_db: str, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelFeed]:
+    # What is slow is known when it is taken; later nothing that holds up a row ends it.
+    monkeypatch.setattr("scoring.member_feed.WatchedModel", lambda model, limit_ms: WatchedModel(model, PATIENT_MS))
     made = ModelFeed("fraud", FRAUD.features.definition_hash, registry, redis_db, 50.0)
     yield made
     made.stop()
@@ -213,5 +216,5 @@ def test_a_decision_of_the_canary_is_explained_by_the_canary(
 
 def test_without_a_canary_nothing_is_hashed(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scoring.live_models.place_of", lambda *_: pytest.fail("it was asked"))
-    assert scorer.score(payment("e"), 5000).scores["batch"].score == 0.001
-    assert np.isfinite(scorer.score(payment("f"), 5000).score)
+    assert scorer.score(payment("e")).scores["batch"].score == 0.001
+    assert np.isfinite(scorer.score(payment("f")).score)

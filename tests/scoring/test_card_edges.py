@@ -27,6 +27,7 @@ from stream.records import Decision, Label, decode
 from stream.redis_keys import stream_key
 from stream.redis_log import RedisLog
 from tests.cards import VISA, card_numbers, everything_in, everything_under, holds, written
+from tests.scoring.conftest import PATIENT_MS
 from tests.scoring.test_api import GOOD, LABEL, SCORE, Door
 from tests.scoring.test_batch_door import answered
 
@@ -53,7 +54,7 @@ def guard(tmp_path: Path) -> CardGuard:
 
 @pytest.fixture
 def door(scorer: Scorer, guard: CardGuard) -> Door:
-    return Door(Api(scorer, clock_skew_ms=60_000, deadline_ms=10_000, cards=guard))
+    return Door(Api(scorer, clock_skew_ms=60_000, deadline_ms=PATIENT_MS, cards=guard))
 
 
 @pytest.fixture

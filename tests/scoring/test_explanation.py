@@ -15,7 +15,7 @@ from scoring.live_models import LiveModels
 from scoring.scorer import Scorer
 from scoring.use_case import FRAUD
 from stream.records import Decision
-from tests.scoring.conftest import MANIFEST, NAMES, live, payment
+from tests.scoring.conftest import MANIFEST, NAMES, PATIENT_MS, live, payment
 from tests.scoring.test_api import Door
 
 
@@ -34,7 +34,7 @@ def explainer(registry: Registry) -> ExactExplainer:
 @pytest.fixture
 def decision(scorer: Scorer, amount_model: OnnxModel) -> Decision:
     scorer.models = live(amount_model)
-    return scorer.score(payment("a/b", amount=1500.0), 5000.0)
+    return scorer.score(payment("a/b", amount=1500.0))
 
 
 def test_contributions_sum_to_the_difference_and_say_what_the_reasons_say(
@@ -76,14 +76,14 @@ def test_a_decision_without_the_model_is_not_explained(explainer: ExactExplainer
 def test_the_route_answers_whatever_the_id_and_says_why_it_cannot(
     explainer: ExactExplainer, decision: Decision, scorer: Scorer
 ) -> None:
-    door = Door(Api(scorer, 60_000, 5000, explainer))
+    door = Door(Api(scorer, 60_000, PATIENT_MS, explainer))
     status, _, answer = door.send("GET", "/explanations/a/b")
     assert status == 200
     assert msgspec.convert(answer, Explanation) == explainer.explain(decision)
     assert door.send("GET", "/explanations/nobody")[::2][0] == 404
     scorer.models = live()
-    scorer.score(payment("unscored"), 5000.0)
+    scorer.score(payment("unscored"))
     status, _, answer = door.send("GET", "/explanations/unscored")
     assert (status, answer["error"]) == (404, "not explainable")
-    closed = Door(Api(scorer, 60_000, 5000))
+    closed = Door(Api(scorer, 60_000, PATIENT_MS))
     assert closed.send("GET", "/explanations/a/b")[2]["error"] == "no explanations"

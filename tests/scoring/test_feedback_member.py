@@ -42,7 +42,7 @@ def present(feed: ModelFeed) -> str | None:
 
 def test_three_members_have_their_shares_and_are_named_in_the_decision(scorer: Scorer) -> None:
     scorer.models = three(Says(0.03, version="f7"))
-    decision = scorer.score(payment(), 5000)
+    decision = scorer.score(payment())
     assert decision.score == pytest.approx(0.7 * 0.01 + 0.2 * 0.03 + 0.1 * 0.05)
     assert (decision.scores["feedback"].version, decision.scores["feedback"].score) == ("f7", 0.03)
     assert list(decision.scores) == ["batch", "feedback", "online"]
@@ -51,16 +51,16 @@ def test_three_members_have_their_shares_and_are_named_in_the_decision(scorer: S
 
 def test_without_a_feedback_member_nothing_is_missing(scorer: Scorer) -> None:
     scorer.models = live(Says(0.01), Says(0.05))
-    decision = scorer.score(payment(), 5000)
+    decision = scorer.score(payment())
     assert decision.score == pytest.approx((0.7 * 0.01 + 0.1 * 0.05) / 0.8)
     assert decision.degraded == []
 
 
 def test_one_that_nobody_has_trained_for_a_month_is_left_out_and_that_is_said(scorer: Scorer) -> None:
     scorer.models = three(Says(0.9), age_s=29.9 * DAY_S)
-    assert scorer.score(payment("young"), 5000).degraded == []
+    assert scorer.score(payment("young")).degraded == []
     scorer.models = three(Says(0.9), age_s=30.1 * DAY_S)
-    decision = scorer.score(payment("old"), 5000)
+    decision = scorer.score(payment("old"))
     assert decision.score == pytest.approx((0.7 * 0.01 + 0.1 * 0.05) / 0.8)
     assert decision.degraded == ["feedback model"]
 
@@ -68,7 +68,7 @@ def test_one_that_nobody_has_trained_for_a_month_is_left_out_and_that_is_said(sc
 @pytest.mark.parametrize("fault", [ValueError("broken"), float("nan"), 1.5])
 def test_one_that_fails_is_left_out_and_the_others_answer(scorer: Scorer, fault: Any) -> None:
     scorer.models = three(Says(fault))
-    decision = scorer.score(payment(), 5000)
+    decision = scorer.score(payment())
     assert decision.score == pytest.approx((0.7 * 0.01 + 0.1 * 0.05) / 0.8)
     assert (decision.degraded, list(decision.scores)) == (["feedback model"], ["batch", "online"])
 

@@ -10,10 +10,10 @@ import pytest
 from scoring import key_allowance
 from scoring.key_allowance import Allowance, Allowances
 from stream.connection import RedisConnection, RedisUnavailable
+from tests.until import LIMIT_S
 
 KEY = "0123456789ab"
 TICK_S = 0.05
-LIMIT_S = 60.0
 Join = Callable[[], Allowances]
 
 

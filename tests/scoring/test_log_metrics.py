@@ -25,7 +25,7 @@ def samples(text: str) -> dict[str, float]:
 
 def test_the_outbox_and_how_late_each_group_is_are_told_once_a_second_and_not_without_redis(tmp_path: Path) -> None:
     now_s = 0.0
-    with EmbeddedRedis(tmp_path) as server, closing(RedisLog(server.url, 2)) as log:
+    with EmbeddedRedis(tmp_path) as server, closing(RedisLog(server.url, 2, lease_ms=600_000)) as log:
         feed = LogFeed(server.url, 2, 20, ["worker", "learner"], clock=lambda: now_s)
         log.append([Message("transactions", "one key", b"%d" % number) for number in range(5)])
         with closing(log.consumer("worker", ("transactions",))) as consumer:

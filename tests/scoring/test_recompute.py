@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,6 +20,7 @@ from scoring.audit_artefacts import policy_subject
 from scoring.audit_sources import NotKept
 from scoring.recomputed import Recomputed
 from scoring.rule_log import book_key
+from scoring.rule_steps import Listed, Unlisted
 from stream.chain import Chain
 from stream.chain_check import ChainCheck
 from stream.chain_entry import Draft
@@ -23,7 +28,7 @@ from stream.connection import RedisConnection
 from stream.records import Decision, decode, encode
 from tests.scoring.auditing import KEY, Office, open_office, score_varied
 from tests.scoring.conftest import NAMES
-from tests.scoring.test_rule_feed import life
+from tests.scoring.test_rule_feed import life, now
 
 CHECKED = {
     *("event_id", "event_timestamp", "definition_hash", "score", "score_added", "outcome", "propensity", "segment"),
@@ -182,6 +187,32 @@ def test_weights_that_bear_a_version_again_are_both_kept(office: tuple[Office, l
     opened.keep()
     for number in range(3):
         assert replay(opened, f"again{number}").differing == []
+
+
+def test_a_rule_that_ends_while_its_score_is_held_up_is_recomputed_as_it_was_asked(
+    office: tuple[Office, list[Decision]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, _ = office
+    began, held_s, perf_counter = now(), [0.0], time.perf_counter
+    passing = SimpleNamespace(**{**vars(time), "perf_counter": lambda: perf_counter() + held_s[0]})
+
+    def held_up() -> datetime:
+        held_s[0] += 3.0
+        return began + timedelta(seconds=held_s[0])
+
+    deny: dict[str, Any] = {"list": "deny", "field": "card_id", "by": "ann", "values": ("card-held-up",)}
+    opened.book.append(Listed(at=began, until=began + timedelta(seconds=1), **deny))
+    with monkeypatch.context() as patched:
+        patched.setattr("scoring.deciding.time", passing)
+        patched.setattr(opened.scorer, "clock", held_up)
+        patched.setattr(opened.rules, "_clock", lambda: began.timestamp() + held_s[0])
+        opened.rules.refresh()
+        decision = opened.score("held-up", card_id="card-held-up")
+    opened.book.append(Unlisted(at=now(), **deny))
+    opened.rules.refresh()
+    opened.keep()
+    assert ("denied" in decision.rules, decision.scored_at) == (True, began + timedelta(seconds=3))
+    assert replay(opened, "held-up").differing == []
 
 
 def test_a_rule_book_that_redis_lost_and_began_anew_is_kept_beside_the_old_one(

@@ -17,10 +17,9 @@ from scoring.scorer import EventConflict, Scored, Scorer
 from stream.connection import RedisConnection
 from stream.log import LogFull
 from stream.records import Decision, Transaction, decode
-from tests.scoring.conftest import OpenScorer, Says, live, payment
+from tests.scoring.conftest import PATIENT_MS, OpenScorer, Says, live, payment
 from tests.scoring.test_api import good
 
-PATIENT_MS = 5000.0
 WHEN = datetime(2026, 1, 31, 13, 0, tzinfo=UTC)
 
 
@@ -151,10 +150,10 @@ def test_what_waited_too_long_in_a_round_is_refused(scorer: Scorer, monkeypatch:
     monkeypatch.setattr("scoring.rounds.time.perf_counter", lambda: clock["s"])
 
     def slow(posts: Sequence[Post], whole: Callable[..., Any] = api.score_all) -> Any:
-        clock["s"] += 3.0
+        clock["s"] += 0.6 * PATIENT_MS / 1000
         return whole(posts)
 
     monkeypatch.setattr(api, "score_all", slow)
     statuses = [answer.status for answer in serve(rounds, api, [good(event_id=f"w{n}") for n in range(4)])]
-    # 3 s each of the 5 that each may take: the first is alone, the second has its round, then two are late.
+    # Each takes six tenths of what each may take: the first is alone, the second has its round, then two are late.
     assert statuses == [200, 200, 200, 503]

@@ -22,7 +22,7 @@ from scoring.scorer import Scorer
 from scoring.use_case import FRAUD
 from stream.connection import RedisConnection
 from stream.records import Decision, decode, encode
-from tests.scoring.conftest import OpenScorer, Says, payment
+from tests.scoring.conftest import PATIENT_MS, OpenScorer, Says, payment
 from tests.scoring.test_rule_book import report
 
 ROOT = Path(__file__).parent.parent.parent
@@ -103,7 +103,7 @@ number = iter(range(10**9))
 
 
 def asked(scorer: Scorer, **fields: Any) -> Decision:
-    return scorer.score(payment(f"p{next(number)}", **fields), deadline_ms=10_000)
+    return scorer.score(payment(f"p{next(number)}", **fields), deadline_ms=PATIENT_MS)
 
 
 def test_a_step_takes_effect_in_every_scorer_within_a_second(scorers: list[Scorer], write: Write) -> None:

@@ -6,12 +6,11 @@ import time
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 
 from models.onnx import OnnxModel
 from models.registry import Registry
-from models.watch import OVERRUNS_LIMIT, WatchedModel
+from models.watch import OVERRUNS_LIMIT, RETRY_S, WatchedModel
 from scoring.deciding import PRIOR_SCORE
 from scoring.live_models import ModelFeed
 from scoring.scorer import Scorer
@@ -46,11 +45,11 @@ def test_without_any_model_the_base_rate_answers_until_one_comes(
 ) -> None:
     scorer.models = lambda: feed.current
     assert version_of(feed) is None
-    without = scorer.score(payment("e1"), 5000)
+    without = scorer.score(payment("e1"))
     assert (without.score, without.degraded) == (PRIOR_SCORE, ["batch model", "models"])
     good(registry)
     assert version_of(feed) == "good"
-    assert scorer.score(payment("e2"), 5000).degraded == []
+    assert scorer.score(payment("e2")).degraded == []
 
 
 @pytest.mark.parametrize(
@@ -71,7 +70,7 @@ def test_an_unfit_champion_is_refused_and_the_one_before_stays(
     assert why in feed.problems["batch"]
     assert version_of(feed) == "good"
     scorer.models = lambda: feed.current
-    assert scorer.score(payment("e1"), 5000).degraded == []
+    assert scorer.score(payment("e1")).degraded == []
     registry.alias("fraud", "champion", "good")
     assert version_of(feed) == "good"
     assert "batch" not in feed.problems
@@ -100,13 +99,15 @@ def test_a_model_that_gets_slow_is_left_out_in_time_and_costs_few_answers_anythi
     content = looping_artifact(WIDTH, AMOUNT)
     model = WatchedModel(OnnxModel(content, MANIFEST), PATIENT_MS)
     scorer.models = live(model)
-    assert scorer.score(payment("quick"), 5000).degraded == []
+    assert scorer.score(payment("quick")).degraded == []
     model.limit_s = SHORT_MS / 1000
-    times = []
+    times, calls, began_s = [], model.calls, time.monotonic()
     for number in range(OVERRUNS_LIMIT + 20):
         started_s = time.perf_counter()
-        decision = scorer.score(payment(f"e{number}", amount=float(SLOW)), 5000)
+        decision = scorer.score(payment(f"e{number}", amount=float(SLOW)))
         times.append(time.perf_counter() - started_s)
         assert decision.degraded == ["batch model", "models"]
         assert b"NaN" not in encode(decision)
-    assert np.median(times[OVERRUNS_LIMIT:]) < SHORT_MS / 1000 < min(times[:OVERRUNS_LIMIT])
+    assert min(times[:OVERRUNS_LIMIT]) > SHORT_MS / 1000
+    # The others were not asked to wait for it, but for one row now and then.
+    assert model.calls - calls <= OVERRUNS_LIMIT + (time.monotonic() - began_s) / RETRY_S
