@@ -67,7 +67,11 @@ def test_a_worker_and_a_stream_scorer_tell_what_they_do(stack: Stack, payments: 
 
     scored = {"log_read_total scorer-unscored unscored": 31, "log_appended_total dead-letters": 1}
     scored["score_seconds_count fraud"] = 30
-    scorer = wait_until(scorer_port, lambda found: scored.items() <= found.items())
+
+    def is_scored(found: Samples) -> bool:
+        return scored.items() <= found.items() and any(name.startswith("model batch fraud") for name in found)
+
+    scorer = wait_until(scorer_port, is_scored)
     assert scorer["score_seconds_count fraud"] == 30
     assert scorer["log_appended_total dead-letters"] == 1
     assert any(name.startswith("model batch fraud") for name in scorer)
@@ -80,6 +84,7 @@ def test_a_worker_and_a_stream_scorer_tell_what_they_do(stack: Stack, payments: 
             has_committed
             and found.get("log_read_total worker transactions") == 30
             and found.get("lag_seconds worker transactions") == 0
+            and found.get("group_members worker") == 1  # one that stood still for a lease is none, for a moment
         )
 
     worker = wait_until(worker_port, is_done)
