@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import closing
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
@@ -64,12 +65,27 @@ def logged(stack: Stack, topic: str) -> Counter[str]:
         return Counter(json.loads(one.value)["event_id"] for part in parts for one in log.read(part, 0, 100_000))
 
 
+def it_answers_whole(url: str, payment: Played, ids: list[str]) -> None:
+    """Before long an answer lacks nothing; what a busy machine makes late until then is recorded all the same.
+
+    The payment is sent under other ids, which `ids` gets.
+    """
+
+    def is_whole() -> bool:
+        ids.append(f"whole {len(ids)} {payment.transaction.event_id}")
+        sent = msgspec.structs.replace(payment.transaction, event_id=ids[-1])
+        return degraded(ask(url, "POST", "/fraud/score", encode(sent))) == []
+
+    until(is_whole, "an answer that lacks nothing")
+
+
 def test_redis_gone_then_the_service_killed_loses_no_answer(stack: Stack, payments: list[Played]) -> None:
     stack.settings = stack.settings.but(appendfsync="always", deadline="1s")
     url = stack.start_service()
     bodies = [encode(one.transaction) for one in payments[:40]]
-    ids = [one.transaction.event_id for one in payments[:40]]
-    assert degraded(ask(url, "POST", "/fraud/score", bodies[0])) == []
+    ids = [one.transaction.event_id for one in payments[1:21]]
+    it_answers_whole(url, payments[0], ids)
+    until(lambda: logged(stack, "decisions") == dict.fromkeys(ids[20:], 1), "the record of what was late before")
     assert metric(url, "headrace_breaker_state") == 0.0
     assert stack.redis is not None
 
@@ -77,7 +93,9 @@ def test_redis_gone_then_the_service_killed_loses_no_answer(stack: Stack, paymen
     redis = psutil.Process(stack.redis.pid)
     redis.send_signal(signal.SIGSTOP)
     away = [ask(url, "POST", "/fraud/score", body, JSON_ONLY) for body in bodies[1:21]]
-    assert {tuple(degraded(answer)) for answer in away} == {("online store", "not recorded yet")}
+    # Whoever was held up beyond the deadline has no time for reasons either.
+    lacked = {tuple(one for one in degraded(answer) if one != "reasons") for answer in away}
+    assert lacked == {("online store", "not recorded yet")}
     assert ask(url, "GET", "/readyz").status == 200
     assert metric(url, "headrace_breaker_state") == 2.0
     assert metric(url, "headrace_spool_waiting") == 20.0
@@ -88,16 +106,16 @@ def test_redis_gone_then_the_service_killed_loses_no_answer(stack: Stack, paymen
     stack.children["service"].kill()
     redis.send_signal(signal.SIGCONT)
     url = stack.start_service()
-    until(lambda: len(logged(stack, "decisions")) == 21, "the record of all answers")
-    for event_id, answer in zip(ids[1:21], away, strict=True):
+    until(lambda: logged(stack, "decisions").keys() == set(ids), "the record of all answers")
+    for event_id, answer in zip(ids[:20], away, strict=True):
         status, _, kept = ask(url, "GET", f"/decisions/{event_id}")
         told = json.loads(answer.content)
         told["degraded"].remove("not recorded yet")
         assert (status, json.loads(kept)) == (200, told)
 
     # 3. It goes on by itself.
-    assert degraded(ask(url, "POST", "/fraud/score", bodies[21])) == []
-    assert logged(stack, "decisions") == dict.fromkeys(ids[:22], 1)
+    it_answers_whole(url, payments[21], ids)
+    until(lambda: logged(stack, "decisions") == dict.fromkeys(ids, 1), "one record of each answer")
     until(lambda: not list((stack.home / "spool" / "fraud").glob("*.spool")), "the end of the spool")
 
     # 4. A flood, on the same service.
@@ -140,5 +158,6 @@ def it_answers_a_flood_in_time(stack: Stack, url: str, payments: list[Played]) -
     found = logged(stack, "decisions")
     assert all(found[event_id] == (1 if event_id in scored else 0) for event_id, _, _ in answers)
     refused = next(event_id for event_id, answer, _ in answers if answer.status == 503)
-    again = next(one.transaction for one in payments if one.transaction.event_id == refused)
-    assert degraded(ask(url, "POST", "/fraud/score", encode(again))) == []
+    again = next(one for one in payments if one.transaction.event_id == refused)
+    assert ask(url, "POST", "/fraud/score", encode(again.transaction)).status == 200
+    it_answers_whole(url, again, [])

@@ -31,6 +31,8 @@ from tests.until import until
 AWAY = ["online store", "not recorded yet"]
 UNRECORDED = ["not recorded yet"]
 ROUNDS = 40
+SLOW_S = 100 * DEADLINE_MS / 1000
+"""Whoever waits until its patience is over, and is then held up by a busy machine, must not find an answer all the same."""
 PROBES_S = 3 * PROBE_INTERVAL_S
 """Some probes later it is as it was."""
 ASKED_LIMIT = 10
@@ -85,7 +87,7 @@ def unreachable(server: EmbeddedRedis, link: Forwarder) -> Iterator[None]:
 
 @contextmanager
 def slow(server: EmbeddedRedis, link: Forwarder) -> Iterator[None]:
-    link.delay_s = 4 * DEADLINE_MS / 1000
+    link.delay_s = SLOW_S
     yield
     link.delay_s = 0.0
 
