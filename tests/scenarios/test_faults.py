@@ -32,7 +32,7 @@ AWAY = ["online store", "not recorded yet"]
 UNRECORDED = ["not recorded yet"]
 ROUNDS = 40
 SLOW_S = 100 * DEADLINE_MS / 1000
-"""Whoever waits until its patience is over, and is then held up by a busy machine, must not find an answer all the same."""
+"""Who has waited for its patience, and is then held up by a busy machine, must not find an answer all the same."""
 PROBES_S = 3 * PROBE_INTERVAL_S
 """Some probes later it is as it was."""
 ASKED_LIMIT = 10
