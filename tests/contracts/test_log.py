@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from stream.child import free_port
 from stream.kafka_log import KafkaLog
 from stream.log import Consumer, Entry, Log, LogUnavailable, Message, Partition, partition_of
 from stream.redis_log import RedisLog
+from tests.ports import reserved_port
 from tests.until import LIMIT_S
 
 PARTITIONS = 4
@@ -318,10 +318,10 @@ def test_a_zombie_that_has_joined_again_does_not_commit_what_another_holds(
 
 @pytest.mark.parametrize("opening", [open_redis, open_kafka])
 def test_a_server_that_is_not_there_raises_log_unavailable(opening: Callable[[str], Log], topic: str) -> None:
-    address = f"127.0.0.1:{free_port()}"
     with (
-        pytest.raises(LogUnavailable, match=address),
-        closing(opening(f"redis://{address}/0" if opening is open_redis else address)) as log,
+        reserved_port() as port,
+        pytest.raises(LogUnavailable, match=f"127.0.0.1:{port}"),
+        closing(opening(f"redis://127.0.0.1:{port}/0" if opening is open_redis else f"127.0.0.1:{port}")) as log,
     ):
         log.append(messages(topic, 1))
 

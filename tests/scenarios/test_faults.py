@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from scoring.breaker import PROBE_INTERVAL_S, BreakerConnection, State
-from stream.child import free_port
 from stream.connection import RedisConnection
 from stream.embedded_redis import EmbeddedRedis
 from stream.records import encode
+from tests.ports import reserved_port
 from tests.scenarios.forwarder import Forwarder
 from tests.scenarios.served import DEADLINE_MS, Served, all_is_recorded_once, logged
 from tests.scoring.conftest import payment
@@ -132,8 +132,8 @@ def out_of_memory(server: EmbeddedRedis, link: Forwarder) -> Iterator[None]:
 
 @contextmanager
 def made_a_replica(server: EmbeddedRedis, link: Forwarder) -> Iterator[None]:
-    with RedisConnection(server.url) as connection:
-        connection.one("REPLICAOF", "127.0.0.1", free_port())
+    with RedisConnection(server.url) as connection, reserved_port() as nobody:
+        connection.one("REPLICAOF", "127.0.0.1", nobody)
         yield
         connection.one("REPLICAOF", "NO", "ONE")
 
@@ -150,9 +150,10 @@ def without_enough_replicas(server: EmbeddedRedis, link: Forwarder) -> Iterator[
 def a_replica_without_its_master(server: EmbeddedRedis, link: Forwarder) -> Iterator[None]:
     with RedisConnection(server.url) as connection:
         connection.one("CONFIG", "SET", "replica-serve-stale-data", "no")
-        connection.one("REPLICAOF", "127.0.0.1", free_port())
-        yield
-        connection.one("REPLICAOF", "NO", "ONE")
+        with reserved_port() as nobody:
+            connection.one("REPLICAOF", "127.0.0.1", nobody)
+            yield
+            connection.one("REPLICAOF", "NO", "ONE")
 
 
 def asked_of_redis(monkeypatch: pytest.MonkeyPatch) -> list[object]:

@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.assembly import open_outbox
 from headrace.stack import Stack
-from stream.child import free_port
 from stream.log import Message
 from stream.played import Played
-from stream.records import encode
+from stream.records import Transaction, encode
+from tests.ports import reserved_port
 from tests.until import until
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,11 @@ def test_a_worker_and_a_stream_scorer_tell_what_they_do(stack: Stack, payments: 
     outbox.append([Message("unscored", one.key, encode(one)) for one in sent])
     outbox.append([Message("unscored", "", b"no record")])
     outbox.close()
-    worker_port, scorer_port = free_port(), free_port()
+    with reserved_port() as worker_port, reserved_port() as scorer_port:
+        they_tell_what_they_do(stack, sent, worker_port, scorer_port)
+
+
+def they_tell_what_they_do(stack: Stack, sent: list[Transaction], worker_port: int, scorer_port: int) -> None:
     stack.start("worker", "worker", "--metrics-port", str(worker_port), "--log-format", "json")
     stack.start("scorer", "score", "--topic", "unscored", "--metrics-port", str(scorer_port))
 
