@@ -15,6 +15,7 @@ import logging
 import re
 from collections.abc import Sequence
 from enum import IntEnum
+from threading import Lock
 from typing import Any
 
 from prometheus_client import Gauge
@@ -70,6 +71,7 @@ class Breaker:
         self._written = 0
         self._probe = probe
         self._patience_ms = patience_ms
+        self._turning = Lock()
         self.least_wait_ms = LEAST_WAIT_SHARE * patience_ms
         """Who had less time than that and heard nothing knows nothing of Redis: it is the requests that are late."""
         self._background = Background("breaker-probe", self.ask, PROBE_INTERVAL_S, at_once=False)
@@ -121,11 +123,13 @@ class Breaker:
             self._turn(State.CLOSED, "it writes again")
 
     def _turn(self, state: State, why: str) -> None:
-        if state is self.state:
-            return
-        self.state = state
-        self.points = 0
-        self.is_open = state is State.OPEN
+        with self._turning:
+            if state is self.state:
+                return
+            self.points = 0
+            # First what holds requests back, then what is told: whoever reads that it is closed is let through.
+            self.is_open = state is State.OPEN
+            self.state = state
         STATE.set(state)
         match state:
             case State.OPEN:

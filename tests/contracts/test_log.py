@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from stream.child import free_port
 from stream.kafka_log import KafkaLog
 from stream.log import Consumer, Entry, Log, LogUnavailable, Message, Partition, partition_of
 from stream.redis_log import RedisLog
+from tests.ports import reserved_port
 from tests.until import LIMIT_S
 
 PARTITIONS = 4
@@ -81,7 +81,10 @@ def messages(topic: str, count: int, keys: int = 20) -> list[Message]:
 
 
 def gather(members: list[Consumer], count: int, within_s: float = LIMIT_S) -> list[Found]:
-    """Poll the members in turn until they have `count` entries together; what each of them got."""
+    """Poll the members in turn until they have `count` entries together; what each of them got.
+
+    For members that keep what they hold: one that was silent for too long would get entries a second time.
+    """
     found: list[Found] = [defaultdict(list) for _ in members]
     deadline = time.monotonic() + within_s
     while sum(map(size, found)) < count and time.monotonic() < deadline:
@@ -91,14 +94,25 @@ def gather(members: list[Consumer], count: int, within_s: float = LIMIT_S) -> li
     return found
 
 
-def share(members: list[Consumer], within_s: float = LIMIT_S) -> None:
-    """Poll the members in turn until each holds an even part of the partitions."""
+def gather_once(member: Consumer, count: int, within_s: float = LIMIT_S) -> Found:
+    """Poll the member until it has had `count` entries; each once, though it may lose its turn and begin anew."""
+    found: dict[Partition, dict[int, Entry]] = defaultdict(dict)
+    deadline = time.monotonic() + within_s
+    while sum(map(len, found.values())) < count and time.monotonic() < deadline:
+        for part, entries in member.poll(1000, 100).items():
+            found[part] |= {entry.offset: entry for entry in entries}
+    return {part: list(its.values()) for part, its in found.items()}
+
+
+def share(members: list[Consumer], within_s: float = LIMIT_S) -> list[frozenset[Partition]]:
+    """Poll the members in turn until each holds an even part of the partitions; what each of them holds then."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         for member in members:
             member.poll(1000, 100)
-        if all(len(member.assignment()) == PARTITIONS // len(members) for member in members):
-            return
+        held = [member.assignment() for member in members]
+        if all(len(its) == PARTITIONS // len(members) for its in held):
+            return held
     pytest.fail(f"the partitions are not shared: {[member.assignment() for member in members]}")
 
 
@@ -273,8 +287,8 @@ def test_a_member_that_stops_polling_loses_its_partitions_to_another(
 ) -> None:
     hung = join("worker")
     log.append(messages(topic, 50))
-    gather([hung], 50)
-    (taken,) = gather([join("worker")], 50)
+    gather_once(hung, 50)
+    taken = gather_once(join("worker"), 50)
     assert values(taken) == [b"%d" % number for number in range(50)]
 
 
@@ -282,9 +296,8 @@ def test_a_member_that_stops_polling_loses_its_partitions_to_another(
 def test_the_commit_of_a_zombie_does_not_move_the_group(log: Log, topic: str, join: Callable[[str], Consumer]) -> None:
     zombie = join("worker")
     log.append(messages(topic, 50))
-    (stale,) = gather([zombie], 50)
-    heir = join("worker")
-    gather([heir], 50)
+    stale = gather_once(zombie, 50)
+    gather_once(join("worker"), 50)
     zombie.commit(after(stale))
     assert {log.committed(f"worker-{topic}", part) for part in stale} == {0}
 
@@ -295,20 +308,20 @@ def test_a_zombie_that_has_joined_again_does_not_commit_what_another_holds(
 ) -> None:
     zombie = join("worker")
     log.append(messages(topic, 50))
-    (stale,) = gather([zombie], 50)
+    stale = gather_once(zombie, 50)
     heir = join("worker")
-    gather([heir], 50)
-    share([zombie, heir])
+    gather_once(heir, 50)
+    _, held_by_heir = share([zombie, heir])
     zombie.commit(after(stale))
-    assert {log.committed(f"worker-{topic}", part) for part in heir.assignment()} == {0}
+    assert {log.committed(f"worker-{topic}", part) for part in held_by_heir} == {0}
 
 
 @pytest.mark.parametrize("opening", [open_redis, open_kafka])
 def test_a_server_that_is_not_there_raises_log_unavailable(opening: Callable[[str], Log], topic: str) -> None:
-    address = f"127.0.0.1:{free_port()}"
     with (
-        pytest.raises(LogUnavailable, match=address),
-        closing(opening(f"redis://{address}/0" if opening is open_redis else address)) as log,
+        reserved_port() as port,
+        pytest.raises(LogUnavailable, match=f"127.0.0.1:{port}"),
+        closing(opening(f"redis://127.0.0.1:{port}/0" if opening is open_redis else f"127.0.0.1:{port}")) as log,
     ):
         log.append(messages(topic, 1))
 

@@ -41,7 +41,7 @@ def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def score(service: Service, **options: Any) -> None:
-    with HeadraceClient("http://service", transport=service, **options) as client:
+    with HeadraceClient("http://service", transport=service, deadline_ms=60_000, **options) as client:
         client.score(PAYMENT)
 
 
@@ -49,7 +49,7 @@ def test_both_clients_send_the_key_that_they_were_given_or_the_environments(monk
     service = Service(200)
 
     async def score_awaited() -> None:
-        async with AsyncHeadraceClient("http://service", transport=service, api_key=KEY) as client:
+        async with AsyncHeadraceClient("http://service", transport=service, deadline_ms=60_000, api_key=KEY) as client:
             await client.score(PAYMENT)
 
     score(service)

@@ -16,6 +16,7 @@ from stream.label_feed import LabelFeed
 from stream.played import Played
 from stream.records import Transaction
 from tests.oracle import MINUTE, T0_US, payment
+from tests.until import LIMIT_S
 
 
 class Server(ThreadingHTTPServer):
@@ -80,7 +81,7 @@ def test_what_fails_for_a_while_is_sent_again_under_the_same_id(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         log: Any = NoLog()
         player = Player(f"http://127.0.0.1:{server.server_address[1]}", "fraud", log, share=1.0)
-        player.play(played(2), rate=1000, seconds=10, events=None, feed=LabelFeed(limit=10))
+        player.play(played(2), rate=1000, seconds=LIMIT_S, events=None, feed=LabelFeed(limit=10))
         server.shutdown()
     seen: ClientView = player.seen
     assert (seen.scored, seen.errors.total(), seen.sent_again.total()) == (scored, errors, again)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import random
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import mean
+from threading import Thread
 
 import msgspec
 import pytest
@@ -15,11 +17,12 @@ from rich.console import Console
 
 from headrace.shop_arms import ARMS, Arm, arm_of, share_of
 from headrace.shop_movies import MovieShop
-from headrace.shop_play import ShopPlayer
+from headrace.shop_play import ShopPlayer, ShopView
 from headrace.shop_source import MadeUpShop, Shop
 from headrace.shop_summary import ShopSummary, shop_line, shop_table, summarize_shop
 from stream.records import Action
 from tests.headrace.shop_twin import Twin, serving
+from tests.until import LIMIT_S, until
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,8 @@ def shop() -> MadeUpShop:
     return MadeUpShop(3, items=400, shoppers=300, days=4, change_every=timedelta(milliseconds=200))
 
 
-def played(shop: Shop, twin: Twin, slates: int) -> ShopPlayer:
+def played(shop: Shop, twin: Twin, slates: int, enough: Callable[[ShopView], object] = lambda seen: True) -> ShopPlayer:
+    """Play so many slates at least, and go on until there is enough of what comes by the clock."""
     seen: dict[str, set[str]] = {}
     for action in shop.history():
         twin.learn(action)
@@ -35,7 +39,18 @@ def played(shop: Shop, twin: Twin, slates: int) -> ShopPlayer:
     before = len(twin.actions)
     with serving(twin):
         player = ShopPlayer(twin.url, shop, seen, seed=1)
-        player.play(rate=1000.0, seconds=60.0, slates=slates)
+        playing = Thread(target=player.play, args=(1000.0, LIMIT_S))
+        playing.start()
+
+        def is_enough() -> bool:
+            slates_so_far = sum(arm.slates for arm in player.seen.arms.values())
+            return not playing.is_alive() or bool(slates_so_far >= slates and enough(player.seen))
+
+        try:
+            until(is_enough, "all that is to be seen", every_s=0.01)
+        finally:
+            player.stop()
+            playing.join()
     del twin.actions[:before]
     return player
 
@@ -43,7 +58,7 @@ def played(shop: Shop, twin: Twin, slates: int) -> ShopPlayer:
 @pytest.fixture(scope="module")
 def play(shop: MadeUpShop) -> tuple[ShopPlayer, Twin, ShopSummary]:
     twin = Twin(list(shop.catalogue()))
-    player = played(shop, twin, slates=600)
+    player = played(shop, twin, slates=600, enough=lambda seen: seen.appeared_shown and seen.gone)
     return player, twin, summarize_shop(shop.name, player.seen)
 
 
@@ -79,7 +94,7 @@ def test_what_visitors_do_is_sent_once_with_the_slate_that_it_answers_and_at_thi
         assert action.item_id in twin.slates[action.slate_id or ""]
         assert arm_of(action.user_id) == "model"
     now = datetime.now(UTC)
-    assert all(now - timedelta(minutes=1) < action.event_timestamp <= now for action in twin.actions)
+    assert all(now - timedelta(seconds=2 * LIMIT_S) < action.event_timestamp <= now for action in twin.actions)
     assert len(player.seen.latency_ms) == len(twin.slates)
     assert {asked["k"] for asked in twin.asked} == {10}
     assert any("user_id" not in asked for asked in twin.asked)
@@ -130,7 +145,8 @@ def test_a_service_that_goes_on_showing_deleted_items_is_found_out() -> None:
     quick = MadeUpShop(3, items=400, shoppers=300, days=2, change_every=timedelta(milliseconds=50))
     twin = Twin(list(quick.catalogue()), forgets_deletes=True)
     twin.looks.update({item.item_id: 1000 for item in quick.changes(quick.opens, quick.opens + timedelta(hours=1))})
-    summary = summarize_shop(quick.name, played(quick, twin, slates=200).seen)
+    player = played(quick, twin, slates=200, enough=lambda seen: seen.deleted_shown)
+    summary = summarize_shop(quick.name, player.seen)
     assert summary.deleted_shown
     assert not summary.is_good
     assert "shown after that 0 times" not in text_of(summary)

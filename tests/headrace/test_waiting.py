@@ -20,13 +20,14 @@ from headrace.cli import main
 from headrace.settings import Settings
 from headrace.stack import Stack
 from headrace.waiting import open_log_when_up
-from stream.child import Child, free_port
+from stream.child import Child
 from stream.embedded_redis import EmbeddedRedis
 from stream.kafka_node import KafkaNode
 from stream.log import lag, message_of
 from stream.records import Label, Record, from_micros
 from stream.redis_log import RedisLog
 from tests.oracle import MINUTE, T0_US, payment
+from tests.ports import reserved_port
 from tests.scoring.conftest import PLAN
 from tests.until import until
 
@@ -91,7 +92,7 @@ def waiting(child: Child, address: str) -> bool:
 def test_processes_started_before_kafka_work_once_it_is_up(
     redis_db: str, tmp_path: Path, children: ExitStack, kafka: None
 ) -> None:
-    node = KafkaNode(tmp_path / "kafka")
+    node = KafkaNode(tmp_path / "kafka", port=children.enter_context(reserved_port()))
     children.callback(node.stop)
     settings = settings_of(tmp_path, redis_db, node.bootstrap)
     started = {name: start(children, settings, name) for name in NAMES}
@@ -115,7 +116,7 @@ def test_processes_started_before_kafka_work_once_it_is_up(
 
 @pytest.mark.slow
 def test_processes_started_before_redis_work_once_it_is_up(tmp_path: Path, children: ExitStack) -> None:
-    server = EmbeddedRedis(tmp_path / "redis", port=free_port())
+    server = EmbeddedRedis(tmp_path / "redis", port=children.enter_context(reserved_port()))
     children.callback(server.stop)
     settings = settings_of(tmp_path, server.url)
     started = {name: start(children, settings, name) for name in NAMES if name != "relay"}
@@ -132,7 +133,7 @@ def test_processes_started_before_redis_work_once_it_is_up(tmp_path: Path, child
 def test_a_process_that_waits_ends_at_once_when_it_is_told_to(
     redis_db: str, tmp_path: Path, children: ExitStack, number: signal.Signals
 ) -> None:
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{children.enter_context(reserved_port())}"
     settings = settings_of(tmp_path, redis_db, address)
     child = Child([sys.executable, "-c", LONG_PAUSE], tmp_path / "relay.log", environment=settings.environment())
     children.callback(child.kill)

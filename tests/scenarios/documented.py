@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patient import SOCKET_LIMIT_S
+
 CHECKS = ",".join(
     [
         "not_a_server_error",
@@ -34,7 +36,15 @@ def every_answer_is_as_documented(url: str, directory: Path) -> None:
     config.write_text(CONFIG)
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)]
     command += ["run", f"{url}/docs.json", "--checks", CHECKS, "--phases", "examples,coverage,fuzzing"]
-    command += ["--max-examples", str(EXAMPLES), "--seed", "7", "--no-color"]
+    command += [
+        "--max-examples",
+        str(EXAMPLES),
+        "--seed",
+        "7",
+        "--no-color",
+        "--request-timeout",
+        f"{SOCKET_LIMIT_S:g}",
+    ]
     command += ["--generation-database", "none", "--continue-on-failure"]
     environment = os.environ | {"SCHEMATHESIS_HOOKS": HOOKS, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(

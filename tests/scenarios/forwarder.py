@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from types import TracebackType
 
+from tests.ports import held
+
 CHUNK = 65536
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -30,8 +32,9 @@ class Forwarder:
         self.holds_reply = False
         self.held = threading.Event()
         self._links: list[socket.socket] = []
-        self._listener = self._listen(0)
-        self.port = int(self._listener.getsockname()[1])
+        self._holder = held()
+        self.port = int(self._holder.getsockname()[1])
+        self._listener = self._listen()
 
     @property
     def url(self) -> str:
@@ -49,19 +52,18 @@ class Forwarder:
         self._links.clear()
 
     def open(self) -> None:
-        """At the same port again."""
-        self._listener = self._listen(self.port)
+        """At the same port again, which is nobody else's meanwhile."""
+        self._listener = self._listen()
 
     def __enter__(self) -> Forwarder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.shut()
+        self._holder.close()
 
-    def _listen(self, port: int) -> socket.socket:
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
+    def _listen(self) -> socket.socket:
+        listener = held(self.port)
         listener.listen(64)
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
         return listener

@@ -29,6 +29,8 @@ from tests.until import until
 
 DEADLINE_MS = 50.0
 PATIENT_MS = 60_000.0
+KEPT_MS = 3_600_000
+"""How long an answer is kept: for longer than any test of it takes."""
 PARTITIONS = 2
 SCORE = "/fraud/score"
 
@@ -40,7 +42,7 @@ class Served:
         self, url: str, spool: Path, deadline_ms: float = DEADLINE_MS, limit_bytes: int = 1 << 20, outbox: int = 10_000
     ) -> None:
         def ledger(connection: RedisConnection) -> Ledger:
-            return Ledger(connection, RedisOnlineStore(connection, PLAN, TTL_MS), PARTITIONS, 60_000, outbox, 1000)
+            return Ledger(connection, RedisOnlineStore(connection, PLAN, TTL_MS), PARTITIONS, KEPT_MS, outbox, 1000)
 
         self.breaker = Breaker(RedisConnection(url), 0.4 * deadline_ms)
         policy, rules = load_policy(FRAUD.policy, FRAUD.source), load_rules(FRAUD.rules, FRAUD.features)

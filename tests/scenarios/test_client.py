@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 import msgspec
@@ -21,8 +22,8 @@ from headrace.client import (
     Unavailable,
 )
 from headrace.stack import Stack
-from stream.child import free_port
 from stream.played import Played
+from tests.ports import reserved_port
 
 pytestmark = pytest.mark.slow
 
@@ -34,10 +35,11 @@ def under(prefix: str, payments: list[Played], count: int) -> list[Transaction]:
 
 
 @pytest.fixture(scope="module")
-def running(shared_stack: Stack) -> tuple[Stack, str]:
+def running(shared_stack: Stack) -> Iterator[tuple[Stack, str]]:
     """One service for all tests, with its URL, at a port to which it can come back."""
-    shared_stack.settings = shared_stack.settings.but(port=str(free_port()))
-    return shared_stack, shared_stack.start_service()
+    with reserved_port() as port:
+        shared_stack.settings = shared_stack.settings.but(port=str(port))
+        yield shared_stack, shared_stack.start_service()
 
 
 def test_every_call(running: tuple[Stack, str], payments: list[Played]) -> None:

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from scoring.breaker import PROBE_INTERVAL_S, BreakerConnection, State
-from stream.child import free_port
 from stream.connection import RedisConnection
 from stream.embedded_redis import EmbeddedRedis
 from stream.records import encode
+from tests.ports import reserved_port
 from tests.scenarios.forwarder import Forwarder
 from tests.scenarios.served import DEADLINE_MS, Served, all_is_recorded_once, logged
 from tests.scoring.conftest import payment
@@ -31,6 +31,8 @@ from tests.until import until
 AWAY = ["online store", "not recorded yet"]
 UNRECORDED = ["not recorded yet"]
 ROUNDS = 40
+SLOW_S = 100 * DEADLINE_MS / 1000
+"""Who has waited for its patience, and is then held up by a busy machine, must not find an answer all the same."""
 PROBES_S = 3 * PROBE_INTERVAL_S
 """Some probes later it is as it was."""
 ASKED_LIMIT = 10
@@ -85,7 +87,7 @@ def unreachable(server: EmbeddedRedis, link: Forwarder) -> Iterator[None]:
 
 @contextmanager
 def slow(server: EmbeddedRedis, link: Forwarder) -> Iterator[None]:
-    link.delay_s = 4 * DEADLINE_MS / 1000
+    link.delay_s = SLOW_S
     yield
     link.delay_s = 0.0
 
@@ -130,8 +132,8 @@ def out_of_memory(server: EmbeddedRedis, link: Forwarder) -> Iterator[None]:
 
 @contextmanager
 def made_a_replica(server: EmbeddedRedis, link: Forwarder) -> Iterator[None]:
-    with RedisConnection(server.url) as connection:
-        connection.one("REPLICAOF", "127.0.0.1", free_port())
+    with RedisConnection(server.url) as connection, reserved_port() as nobody:
+        connection.one("REPLICAOF", "127.0.0.1", nobody)
         yield
         connection.one("REPLICAOF", "NO", "ONE")
 
@@ -148,9 +150,10 @@ def without_enough_replicas(server: EmbeddedRedis, link: Forwarder) -> Iterator[
 def a_replica_without_its_master(server: EmbeddedRedis, link: Forwarder) -> Iterator[None]:
     with RedisConnection(server.url) as connection:
         connection.one("CONFIG", "SET", "replica-serve-stale-data", "no")
-        connection.one("REPLICAOF", "127.0.0.1", free_port())
-        yield
-        connection.one("REPLICAOF", "NO", "ONE")
+        with reserved_port() as nobody:
+            connection.one("REPLICAOF", "127.0.0.1", nobody)
+            yield
+            connection.one("REPLICAOF", "NO", "ONE")
 
 
 def asked_of_redis(monkeypatch: pytest.MonkeyPatch) -> list[object]:

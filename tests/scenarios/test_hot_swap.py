@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.cli import main
 from headrace.settings import Settings
@@ -29,8 +30,9 @@ from models.onnx import OnnxModel
 from models.registry import Registry
 from scoring.canary_split import is_in, place_of
 from stream.records import Decision, decode, encode
-from tests.patient import DEADLINE, connected
+from tests.patient import DEADLINE, ask, connected
 from tests.scoring.conftest import payment
+from tests.until import until
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +72,11 @@ class Stretch(NamedTuple):
     champion: str
     canary: Canary | None
 
+    @property
+    def versions(self) -> set[str]:
+        """All that decide."""
+        return {self.champion} if self.canary is None else {self.champion, self.canary.version}
+
     def version_for(self, card: str) -> str:
         """Which version decides for a card."""
         is_canary = self.canary is not None and is_in(place_of("fraud", card), self.canary.share)
@@ -84,6 +91,13 @@ def have_followed(answers: Sequence[Answer], before: Stretch, now: Stretch) -> b
         if answer.card in telling and answer.asked_s >= now.since_s:
             following[answer.link] = answer.decision.scores["batch"].version == now.version_for(answer.card)
     return not telling or (len(following) == CLIENTS and all(following.values()))
+
+
+def versions_that_score(url: str) -> set[str]:
+    """Of all processes, also of one to which no connection leads now; as each has told within the last second."""
+    families = text_string_to_metric_families(ask(url, "GET", "/metrics").content.decode())
+    models = [one.labels for family in families for one in family.samples if one.name == "headrace_model"]
+    return {labels["version"] for labels in models if labels["member"] == "batch"}
 
 
 def held_to_their_versions(
@@ -163,9 +177,11 @@ def test_promotions_canaries_and_rollbacks_fail_no_request_and_mix_no_models(
                 assert time.monotonic() < since_s + LIMIT_S, now
                 assert not any(one.done() for one in pressed), [one.exception(0) for one in pressed if one.done()]
                 time.sleep(0.1)
+            # Connections are dealt again now and then: a process that had none may have followed later.
+            until(lambda now=now: versions_that_score(url) == now.versions, lambda now=now: now)  # type: ignore[misc]
             since_s = time.monotonic()
             time.sleep(STRETCH_S)
-            while sum(one.asked_s >= since_s for one in list(answers)) < 2 * CLIENTS:
+            while sum(one.asked_s >= since_s for one in list(answers)) < 6 * CLIENTS:
                 assert time.monotonic() < since_s + LIMIT_S, now
                 time.sleep(0.05)
             legal.append(now._replace(since_s=since_s, until_s=time.monotonic()))

@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.assembly import open_outbox
 from headrace.stack import Stack
-from stream.child import free_port
 from stream.log import Message
 from stream.played import Played
-from stream.records import encode
+from stream.records import Transaction, encode
+from tests.ports import reserved_port
 from tests.until import until
 
 pytestmark = pytest.mark.slow
@@ -61,13 +61,21 @@ def test_a_worker_and_a_stream_scorer_tell_what_they_do(stack: Stack, payments: 
     outbox.append([Message("unscored", one.key, encode(one)) for one in sent])
     outbox.append([Message("unscored", "", b"no record")])
     outbox.close()
-    worker_port, scorer_port = free_port(), free_port()
+    with reserved_port() as worker_port, reserved_port() as scorer_port:
+        they_tell_what_they_do(stack, sent, worker_port, scorer_port)
+
+
+def they_tell_what_they_do(stack: Stack, sent: list[Transaction], worker_port: int, scorer_port: int) -> None:
     stack.start("worker", "worker", "--metrics-port", str(worker_port), "--log-format", "json")
     stack.start("scorer", "score", "--topic", "unscored", "--metrics-port", str(scorer_port))
 
     scored = {"log_read_total scorer-unscored unscored": 31, "log_appended_total dead-letters": 1}
     scored["score_seconds_count fraud"] = 30
-    scorer = wait_until(scorer_port, lambda found: scored.items() <= found.items())
+
+    def is_scored(found: Samples) -> bool:
+        return scored.items() <= found.items() and any(name.startswith("model batch fraud") for name in found)
+
+    scorer = wait_until(scorer_port, is_scored)
     assert scorer["score_seconds_count fraud"] == 30
     assert scorer["log_appended_total dead-letters"] == 1
     assert any(name.startswith("model batch fraud") for name in scorer)
@@ -80,6 +88,7 @@ def test_a_worker_and_a_stream_scorer_tell_what_they_do(stack: Stack, payments: 
             has_committed
             and found.get("log_read_total worker transactions") == 30
             and found.get("lag_seconds worker transactions") == 0
+            and found.get("group_members worker") == 1  # one that stood still for a lease is none, for a moment
         )
 
     worker = wait_until(worker_port, is_done)

@@ -15,6 +15,7 @@ from scoring.examples import EXAMPLE
 from stream.records import Action, encode
 from tests.scenarios.test_service import ask
 from tests.scoring.shop import ACTION_SOURCE, ITEM_SOURCE, action, ago, item, sequenced
+from tests.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
 
@@ -120,7 +121,7 @@ def what_is_odd_is_answered_as_stated(url: str) -> None:
     assert send(url, "POST", "/feedback", told | {"slate_id": "none"}, status=404)["error"] == "unknown slate"
     assert send(url, "POST", "/feedback", told | {"item_id": "art-11x"}, status=400)["field"] == "item_id"
     assert ask(url, "POST", "/fraud/score", json.dumps(EXAMPLE).encode())[0] == 404
-    assert b"headrace_slates_total" in ask(url, "GET", "/metrics")[1]
+    until(lambda: b"headrace_slates_total" in ask(url, "GET", "/metrics")[1], "what it has counted")
 
 
 def the_client_can_do_all_of_it(url: str) -> None:

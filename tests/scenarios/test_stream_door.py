@@ -135,14 +135,14 @@ def test_members_killed_in_the_middle_on_kafka(
         stack.use_kafka(node.bootstrap)
         stack.start("relay", "relay")
         with closing(open_outbox(stack.settings)) as outbox, closing(open_log(stack.settings)) as log:
-            log.append(messages(transactions))
+            log.append(messages(transactions[:400]))
             for name in ("first", "second"):
                 stack.start(name, "score", "--topic", TOPIC)
             in_time(lambda: decided(outbox) > 50, stack)
             stack.children.pop("first").kill()
             stack.children.pop("second").kill()
             before = on(outbox, Decision)
-            assert len(before) < len(transactions)
+            log.append(messages(transactions[400:]))  # not before: a quick pair might have been through with them
             stack.start("third", "score", "--topic", TOPIC)
             in_time(lambda: read_all(stack.settings), stack)
             check(outbox, log, transactions, before)

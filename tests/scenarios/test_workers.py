@@ -77,16 +77,18 @@ def test_two_processes_give_one_event_one_decision_and_see_each_others_answers(s
             dealt.set()
         for one in pressed:
             one.result()
-        served = clients_by_process(stack, port)
-        assert served[1] > 0, f"one process served all {CLIENTS} connections: {served}"
         seen: list[float | None] = []
+        served: list[list[int]] = []
         for number in range(EVENTS):
+            served.append(clients_by_process(stack, port))
             body = encode(payment(f"e{number}", event_timestamp=began + timedelta(seconds=number)))
             answers = set(pool.map(lambda link, body=body: ask(link, body), links))
             assert len(answers) == 1
             decision: Decision = decode(answers.pop(), Decision)
             assert decision.degraded == []
             seen.append(feature(decision.vector, COUNT))
+    # Connections go on being dealt again: the last answer of all may have ended the only one of a process.
+    assert any(counts[1] > 0 for counts in served), f"one process served all {CLIENTS} connections: {served}"
     assert seen == [float(number + 1) for number in range(EVENTS)]
     asked = next(numbers)
     with closing(open_outbox(stack.settings)) as log:

@@ -38,19 +38,29 @@ KAFKA_TIMEOUT_MS = 3000
 # Moves batches until the third, in which it stops itself: right after the poll, amid what it sends, or when that is on
 # its way to the socket.
 PROGRAM = """
-import os, signal, sys
+import os, signal, sys, time
 from threading import Event
 from kafka.net.connection import KafkaConnection
 from stream.kafka_log import KafkaLog
+from stream.log import LogUnavailable
 from stream.redis_group import RedisConsumer
 from stream.redis_log import RedisLog
 from stream.relay import relay
 
 source_url, sink_address, topic, where, lease_ms, timeout_ms = sys.argv[1:]
 source = RedisLog(source_url, partitions=2, lease_ms=int(lease_ms))
-kafka = not sink_address.startswith("redis:")
-sink = KafkaLog(sink_address, 2, timeout_ms=int(timeout_ms)) if kafka else RedisLog(sink_address, partitions=2)
 batches = 0
+
+def opened():
+    if sink_address.startswith("redis:"):
+        return RedisLog(sink_address, partitions=2)
+    while True:
+        try:
+            return KafkaLog(sink_address, 2, timeout_ms=int(timeout_ms))
+        except LogUnavailable:  # a broker that a busy machine keeps for longer, as every process waits for it
+            time.sleep(0.2)
+
+sink = opened()
 
 def stop_here():
     os.kill(os.getpid(), signal.SIGSTOP)
