@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, bindparam, case, delete, insert, select, text, tuple_, update
+from sqlalchemy import Connection, bindparam, case, delete, insert, select, text, update
 
 from review.audit_sample import Draw
 from review.case import Case, is_gravest, joined_by, opened_by, shown
@@ -182,18 +184,21 @@ class Intake(CaseRows):
         return Taken(opened, joined, repeated)
 
     def _joinable(self, db: Connection, entities: set[tuple[str, str]]) -> Iterator[Case]:
-        for some in _chunks(sorted(entities)):
-            statement = (
-                select(*COLUMNS)
-                .where(
-                    tuple_(CASES.c.use_case, CASES.c.entity).in_(some),
-                    CASES.c.status.in_(("open", "proposed")),
-                    CASES.c.event_count < self.events_limit,
-                    CASES.c.sampled == 0,
+        # One use case at a time: of pairs SQLite would read every case that waits.
+        for use_case, pairs in groupby(sorted(entities), key=itemgetter(0)):
+            for some in _chunks([entity for _, entity in pairs]):
+                statement = (
+                    select(*COLUMNS)
+                    .where(
+                        CASES.c.use_case == use_case,
+                        CASES.c.entity.in_(some),
+                        CASES.c.status.in_(("open", "proposed")),
+                        CASES.c.event_count < self.events_limit,
+                        CASES.c.sampled == 0,
+                    )
+                    .order_by(CASES.c.number)
                 )
-                .order_by(CASES.c.number)
-            )
-            yield from self._found(db, statement.with_for_update())
+                yield from self._found(db, statement.with_for_update())
 
 
 def _write(db: Connection, batch: Batch) -> None:
