@@ -17,9 +17,10 @@ from review.either import insert_on
 from review.nearest import packed
 from review.precision import leader_of
 from review.review_policy import ReviewPolicy
-from review.tables import CASES, FACTS, FLAGS, OFFSETS, TERMS, TRAITS, VECTORS
+from review.tables import CASES, FACTS, FLAGS, OFFSETS, TRAITS, VECTORS
 from review.terms import terms_of
 from review.traits import traits_of
+from review.waiting_word_tables import WAITING_WORDS
 from stream.log import Partition
 from stream.records import Decision, encode, micros
 
@@ -213,23 +214,22 @@ def _write(db: Connection, batch: Batch) -> None:
             changed: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "of_case"}
             db.execute(update(CASES).where(CASES.c.case_id == bindparam("of_case")).values(changed), rows)
     db.execute(insert(FLAGS), batch.flags)
-    write_traces(db, batch.traits, batch.terms, batch.gravest)
+    write_traces(db, batch.traits, batch.gravest)
+    # After the places of the cases, which the words have too: a trigger moves only those that are there.
+    cases = batch.opened | batch.joined
+    words = [
+        {"case_id": case_id, "kind": "term", "word": term, "rank": cases[case_id].rank}
+        for term, case_id in sorted(batch.terms)
+    ]
+    db.execute(insert_on(db, WAITING_WORDS).on_conflict_do_nothing(), words)
     add_to_audit(db, batch.audit)
 
 
-def write_traces(
-    db: Connection,
-    traits: Iterable[tuple[str, str, str]],
-    terms: Iterable[tuple[str, str]],
-    gravest: Mapping[str, Decision],
-) -> None:
-    """What cases are linked, found and compared by. Sorted, since indexes like it."""
+def write_traces(db: Connection, traits: Iterable[tuple[str, str, str]], gravest: Mapping[str, Decision]) -> None:
+    """What cases are linked and compared by. Sorted, since indexes like it."""
     links = [{"kind": kind, "value": value, "case_id": case_id} for kind, value, case_id in sorted(traits)]
     if links:
         db.execute(insert_on(db, TRAITS).on_conflict_do_nothing(), links)
-    words = [{"term": term, "case_id": case_id} for term, case_id in sorted(terms)]
-    if words:
-        db.execute(insert_on(db, TERMS).on_conflict_do_nothing(), words)
     vectors = [
         {"case_id": case_id, "definition_hash": one.definition_hash, "vector": packed(one.vector)}
         for case_id, one in gravest.items()
