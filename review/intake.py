@@ -28,6 +28,7 @@ Offsets = Mapping[tuple[str, Partition], int]
 """Where to go on, by the log's name and partition."""
 
 CHUNK = 500
+FLAGS_AT_ONCE = 25
 KEEPING = 0x6B656570
 """Of PostgreSQL's advisory locks: one keeper takes in at a time, as SQLite has it anyway."""
 RANKED_BY = "ranked_by"
@@ -41,6 +42,10 @@ class Taken(NamedTuple):
     opened: int = 0
     joined: int = 0
     repeated: int = 0
+
+    def plus(self, other: Taken) -> Taken:
+        """What both came to."""
+        return Taken(*map(sum, zip(self, other, strict=True)))
 
 
 class Batch:
@@ -101,6 +106,11 @@ class Intake(CaseRows):
     """Takes decisions in, for the keeper of the queue."""
 
     events_limit: int
+
+    @property
+    def flags_at_once(self) -> int:
+        """So many are best taken in together: nobody else writes to a SQLite file meanwhile."""
+        return FLAGS_AT_ONCE if self.database.is_sqlite else CHUNK
 
     def take_in(self, decisions: Iterable[Decision], offsets: Offsets) -> Taken:
         """Open or join a case for each decision that is not to approve, once for each event id; keep the offsets.
