@@ -51,9 +51,9 @@ _BACK = (
 )
 _MOVED = "UPDATE waiting_words SET rank = NEW.rank WHERE case_id = NEW.case_id"
 
-_VERDICT = "cases_wait_no_more"
+_TERM, _VERDICT = "terms_wait", "cases_wait_no_more"
 _TRIGGERS = {
-    "terms_wait": ("INSERT ON terms", "", _TERM_IN),
+    _TERM: ("INSERT ON terms", "", _TERM_IN),
     "terms_go": ("DELETE ON terms", "", _TERM_OUT),
     "rules_wait": ("INSERT ON traits", "NEW.kind = 'rule'", _RULE_IN),
     "rules_go": ("DELETE ON traits", "OLD.kind = 'rule'", _RULE_OUT),
@@ -69,20 +69,23 @@ _TRIGGERS = {
 
 def following_cases() -> dict[str, tuple[str, ...]]:
     """The statements that keep it as the cases are, by database."""
-    sqlite, postgresql = [], []
-    for name, (on, when, _) in _TRIGGERS.items():
-        condition = f" WHEN ({when})" if when else ""
-        trigger = f"CREATE TRIGGER {name} AFTER {on} FOR EACH ROW{condition} EXECUTE FUNCTION {name}()"
-        sqlite.append(_in_sqlite(name))
-        postgresql += [f"CREATE {_in_postgresql(name)}", trigger]
-    return {"sqlite": tuple(sqlite), "postgresql": tuple(postgresql)}
+    return {
+        "sqlite": tuple(map(_in_sqlite, _TRIGGERS)),
+        "postgresql": tuple(
+            statement for name in _TRIGGERS for statement in (f"CREATE {_function(name)}", _in_postgresql(name))
+        ),
+    }
 
 
 def moving_with_verdicts() -> dict[str, tuple[str, ...]]:
-    """The statements that make anew what follows a verdict, by database; for a migration."""
+    """The statements that make anew what a verdict causes, by database; for a migration."""
     return {
         "sqlite": (f"DROP TRIGGER {_VERDICT}", _in_sqlite(_VERDICT)),
-        "postgresql": (f"CREATE OR REPLACE {_in_postgresql(_VERDICT)}",),
+        "postgresql": (
+            f"CREATE OR REPLACE {_function(_VERDICT)}",
+            f"DROP TRIGGER {_TERM} ON terms",
+            _in_postgresql(_TERM),
+        ),
     }
 
 
@@ -92,9 +95,17 @@ def _in_sqlite(name: str) -> str:
     return f"CREATE TRIGGER {name} AFTER {on}{condition} BEGIN {statement}; END"
 
 
-def _in_postgresql(name: str) -> str:
+def _function(name: str) -> str:
     statement = _TRIGGERS[name][2]
     return f"FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {statement}; RETURN NULL; END $$"
+
+
+def _in_postgresql(name: str) -> str:
+    on, when, _ = _TRIGGERS[name]
+    # What a verdict moves there waits no more: looking at the case for each word of it costs more than the move.
+    when = "pg_trigger_depth() = 0" if name == _TERM else when
+    condition = f" WHEN ({when})" if when else ""
+    return f"CREATE TRIGGER {name} AFTER {on} FOR EACH ROW{condition} EXECUTE FUNCTION {name}()"
 
 
 for _database, _statements in following_cases().items():

@@ -115,6 +115,8 @@ AS_BEFORE = {
     "postgresql": (
         "CREATE OR REPLACE FUNCTION cases_wait_no_more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         "DELETE FROM waiting_words WHERE case_id = NEW.case_id; RETURN NULL; END $$",
+        "DROP TRIGGER terms_wait ON terms",
+        "CREATE TRIGGER terms_wait AFTER INSERT ON terms FOR EACH ROW EXECUTE FUNCTION terms_wait()",
     ),
 }
 WORDS_TWICE = "INSERT INTO terms (term, case_id) SELECT word, case_id FROM waiting_words WHERE kind = 'term'"
