@@ -19,8 +19,8 @@ from review.case_store import CaseStore
 from stream.records import Decision
 
 MANY = 100
-FLAGS_PER_S = 100
-BATCHES_PER_S = 4
+FLAGS_PER_S = 300
+BATCHES_PER_S = 12
 JOINING = 0.5
 """The share of flags whose card has an open case."""
 PEOPLE = 4

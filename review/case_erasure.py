@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, select, text, updat
 from review.case import joined_by, opened_by
 from review.case_filter import QueueFilter
 from review.case_rows import figures
+from review.either import insert_on
 from review.engine import CasesUnavailable
 from review.intake import Intake, write_traces
 from review.precision import leader_of
@@ -74,8 +75,10 @@ class Erasure(Intake):
         changed = figures(case) | {"entity": case.entity, "led_by": leader_of(gravest)}
         db.execute(update(CASES).where(CASES.c.case_id == case_id).values(changed))
         traits = {(kind, value, case_id) for one in left for kind, value in traits_of(one)}
-        terms = {(term, case_id) for one in left for term in terms_of(one, case_id)}
-        write_traces(db, traits, terms, {case_id: gravest})
+        write_traces(db, traits, {case_id: gravest})
+        # Where the case waits, a trigger has them among its words too.
+        terms = sorted({term for one in left for term in terms_of(one, case_id)})
+        db.execute(insert_on(db, TERMS).on_conflict_do_nothing(), [{"term": one, "case_id": case_id} for one in terms])
 
     def _logged(self, db: Connection, case_id: str) -> list[Decision]:
         rows = db.execute(select(FLAGS.c.decision).where(FLAGS.c.case_id == case_id).order_by(FLAGS.c.number))
@@ -124,6 +127,12 @@ def _erase_views(db: Connection, decisions: list[Decision]) -> None:
     """Views that search for an id which only the erased events had."""
     for owner, name, content in db.execute(select(VIEWS.c.owner, VIEWS.c.name, VIEWS.c.filter)).all():
         words = msgspec.json.decode(content, type=QueueFilter).text
-        others = select(TERMS.c.case_id).where(TERMS.c.term == normal(words.strip())).limit(1)
-        if names_somebody(words, decisions) and db.execute(others).first() is None:
+        if names_somebody(words, decisions) and not _is_term(db, normal(words.strip())):
             db.execute(delete(VIEWS).where(VIEWS.c.owner == owner, VIEWS.c.name == name))
+
+
+def _is_term(db: Connection, word: str) -> bool:
+    """Whether a case is found by exactly this, closed or waiting."""
+    waits = select(WAITING_WORDS.c.case_id).where(WAITING_WORDS.c.kind == "term", WAITING_WORDS.c.word == word)
+    closed = select(TERMS.c.case_id).where(TERMS.c.term == word)
+    return any(db.execute(one.limit(1)).first() is not None for one in (waits, closed))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -17,6 +18,11 @@ POOL_SIZE = 10
 OVERFLOW = 10
 BUSY_TIMEOUT_S = 10.0
 """How long a writer waits for others, of whichever program."""
+LOOK_S = 0.002
+"""Between two looks of a SQLite writer at the lock. SQLite's own waiting looks ever more rarely, down to each 0.1 s: it
+misses a lock that is free for moments only."""
+REST_SHARE, REST_LIMIT_S = 0.25, 5 * LOOK_S
+"""Who had SQLite's lock leaves it alone for this share of that time, at most so long: whoever waits gets it then."""
 REACHED_WITHIN = {
     "connect_timeout": "5",
     "keepalives_idle": "10",
@@ -25,9 +31,13 @@ REACHED_WITHIN = {
     "tcp_user_timeout": "20000",
 }
 """Of libpq: a machine that is gone without a word is noticed within seconds. The URL may say otherwise, one by one."""
+LOG_PAGES = 8_000
+"""SQLite's log, in pages of 4 KiB, before it is put into the file: a batch of flags changes some 2,000, all over the
+file, and those of several batches are put there for little more than those of one."""
 READ_ONLY = "25006"
 """Of PostgreSQL: this server is a standby now."""
 MEMORY = ":memory:"
+LOCK = "BEGIN IMMEDIATE"
 
 
 class CasesUnavailable(RuntimeError):
@@ -108,13 +118,35 @@ def _make_private(path: Path) -> None:
 def _connected(connection: sqlite3.Connection, _: Any) -> None:
     # The driver begins nothing by itself: `_begun` does.
     connection.isolation_level = None
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    log = f"wal_autocheckpoint = {LOG_PAGES}"
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", log):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begun(connection: Connection) -> None:
+    if connection.get_execution_options().get("reads"):
+        connection.exec_driver_sql("BEGIN")
+        return
     # A writer takes the lock at once: one that began by reading could not get it after another has written.
-    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("reads") else "BEGIN IMMEDIATE")
+    driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+    end = time.monotonic() + BUSY_TIMEOUT_S
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while (found := _locked(driver)) == sqlite3.SQLITE_BUSY and time.monotonic() < end:
+            time.sleep(LOOK_S)
+        if found:
+            connection.exec_driver_sql(LOCK)  # Says what is wrong as every statement does.
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_TIMEOUT_S)}")
+
+
+def _locked(driver: sqlite3.Connection) -> int:
+    """Begin with the writers' lock; 0, or else the number of what is in the way."""
+    try:
+        driver.execute(LOCK)
+    except sqlite3.DatabaseError as error:
+        return error.sqlite_errorcode & 0xFF
+    return 0
 
 
 class Database:
@@ -125,6 +157,7 @@ class Database:
         self.is_sqlite = engine.dialect.name == "sqlite"
         options = {"reads": True} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         self._reader = engine.execution_options(**options)
+        self._rests_until = 0.0
 
     def close(self) -> None:
         """Close what is pooled."""
@@ -132,9 +165,15 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """All or nothing, durable when it ends. Raises `CasesUnavailable`."""
+        """All or nothing, durable when it ends; others that wait to write come before the next. Raises
+        `CasesUnavailable`."""
+        if self.is_sqlite:
+            time.sleep(max(0.0, self._rests_until - time.monotonic()))
         with unavailable_named(self.engine), self.engine.begin() as connection:
+            began = time.monotonic()
             yield connection
+        ended = time.monotonic()
+        self._rests_until = ended + min(REST_SHARE * (ended - began), REST_LIMIT_S)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

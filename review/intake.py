@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, bindparam, case, delete, insert, select, text, tuple_, update
+from sqlalchemy import Connection, bindparam, case, delete, insert, select, text, update
 
 from review.audit_sample import Draw
 from review.case import Case, is_gravest, joined_by, opened_by, shown
@@ -15,9 +17,10 @@ from review.either import insert_on
 from review.nearest import packed
 from review.precision import leader_of
 from review.review_policy import ReviewPolicy
-from review.tables import CASES, FACTS, FLAGS, OFFSETS, TERMS, TRAITS, VECTORS
+from review.tables import CASES, FACTS, FLAGS, OFFSETS, TRAITS, VECTORS
 from review.terms import terms_of
 from review.traits import traits_of
+from review.waiting_word_tables import WAITING_WORDS
 from stream.log import Partition
 from stream.records import Decision, encode, micros
 
@@ -25,6 +28,7 @@ Offsets = Mapping[tuple[str, Partition], int]
 """Where to go on, by the log's name and partition."""
 
 CHUNK = 500
+FLAGS_AT_ONCE = 25
 KEEPING = 0x6B656570
 """Of PostgreSQL's advisory locks: one keeper takes in at a time, as SQLite has it anyway."""
 RANKED_BY = "ranked_by"
@@ -38,6 +42,10 @@ class Taken(NamedTuple):
     opened: int = 0
     joined: int = 0
     repeated: int = 0
+
+    def plus(self, other: Taken) -> Taken:
+        """What both came to."""
+        return Taken(*map(sum, zip(self, other, strict=True)))
 
 
 class Batch:
@@ -98,6 +106,11 @@ class Intake(CaseRows):
     """Takes decisions in, for the keeper of the queue."""
 
     events_limit: int
+
+    @property
+    def flags_at_once(self) -> int:
+        """So many are best taken in together: nobody else writes to a SQLite file meanwhile."""
+        return FLAGS_AT_ONCE if self.database.is_sqlite else CHUNK
 
     def take_in(self, decisions: Iterable[Decision], offsets: Offsets) -> Taken:
         """Open or join a case for each decision that is not to approve, once for each event id; keep the offsets.
@@ -182,18 +195,21 @@ class Intake(CaseRows):
         return Taken(opened, joined, repeated)
 
     def _joinable(self, db: Connection, entities: set[tuple[str, str]]) -> Iterator[Case]:
-        for some in _chunks(sorted(entities)):
-            statement = (
-                select(*COLUMNS)
-                .where(
-                    tuple_(CASES.c.use_case, CASES.c.entity).in_(some),
-                    CASES.c.status.in_(("open", "proposed")),
-                    CASES.c.event_count < self.events_limit,
-                    CASES.c.sampled == 0,
+        # One use case at a time: of pairs SQLite would read every case that waits.
+        for use_case, pairs in groupby(sorted(entities), key=itemgetter(0)):
+            for some in _chunks([entity for _, entity in pairs]):
+                statement = (
+                    select(*COLUMNS)
+                    .where(
+                        CASES.c.use_case == use_case,
+                        CASES.c.entity.in_(some),
+                        CASES.c.status.in_(("open", "proposed")),
+                        CASES.c.event_count < self.events_limit,
+                        CASES.c.sampled == 0,
+                    )
+                    .order_by(CASES.c.number)
                 )
-                .order_by(CASES.c.number)
-            )
-            yield from self._found(db, statement.with_for_update())
+                yield from self._found(db, statement.with_for_update())
 
 
 def _write(db: Connection, batch: Batch) -> None:
@@ -208,23 +224,22 @@ def _write(db: Connection, batch: Batch) -> None:
             changed: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "of_case"}
             db.execute(update(CASES).where(CASES.c.case_id == bindparam("of_case")).values(changed), rows)
     db.execute(insert(FLAGS), batch.flags)
-    write_traces(db, batch.traits, batch.terms, batch.gravest)
+    write_traces(db, batch.traits, batch.gravest)
+    # After the places of the cases, which the words have too: a trigger moves only those that are there.
+    cases = batch.opened | batch.joined
+    words = [
+        {"case_id": case_id, "kind": "term", "word": term, "rank": cases[case_id].rank}
+        for term, case_id in sorted(batch.terms)
+    ]
+    db.execute(insert_on(db, WAITING_WORDS).on_conflict_do_nothing(), words)
     add_to_audit(db, batch.audit)
 
 
-def write_traces(
-    db: Connection,
-    traits: Iterable[tuple[str, str, str]],
-    terms: Iterable[tuple[str, str]],
-    gravest: Mapping[str, Decision],
-) -> None:
-    """What cases are linked, found and compared by. Sorted, since indexes like it."""
+def write_traces(db: Connection, traits: Iterable[tuple[str, str, str]], gravest: Mapping[str, Decision]) -> None:
+    """What cases are linked and compared by. Sorted, since indexes like it."""
     links = [{"kind": kind, "value": value, "case_id": case_id} for kind, value, case_id in sorted(traits)]
     if links:
         db.execute(insert_on(db, TRAITS).on_conflict_do_nothing(), links)
-    words = [{"term": term, "case_id": case_id} for term, case_id in sorted(terms)]
-    if words:
-        db.execute(insert_on(db, TERMS).on_conflict_do_nothing(), words)
     vectors = [
         {"case_id": case_id, "definition_hash": one.definition_hash, "vector": packed(one.vector)}
         for case_id, one in gravest.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from threading import Event
@@ -73,6 +73,7 @@ def keep_once(store: CaseStore, log: Log, consumer: Consumer, poll_limit: int, p
     1. Dead letters.  2. Cases and offsets, one transaction.  3. Commit the offsets.  4. Forward labels.
     A crash after 1 repeats letters with the same ids; after 2, entries that lie below the store's own offsets. Were 3
     before 2, a crash between would lose the batch. 4 needs none of the others: it is tried whenever the log answers.
+    Of many flags 1 and 2 come again and again, for some at a time: others have to write meanwhile.
     """
     polled = consumer.poll(poll_limit, poll_timeout_ms)
     taken = Taken()
@@ -107,24 +108,46 @@ def catch_up(store: CaseStore, log: Log, stop: Event, limit: int) -> None:
     kept_reading.catch_up(store, log, GROUP, [TOPIC], stop, limit, lambda polled: _take_in(store, log, polled))
 
 
+class _Part:
+    """Some of what was polled, in order; what it causes is one transaction."""
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+        self.refused: list[Message] = []
+        self.offsets: dict[tuple[str, Partition], int] = {}
+        self.flags = 0
+
+    def add(self, log_name: str, partition: Partition, entry: Entry) -> None:
+        try:
+            self.decisions.append(decode(entry.value, Decision))
+            self.flags += self.decisions[-1].outcome != "approve"
+        except InvalidRecord as error:
+            self.refused.append(message_of(dead_letter(partition, entry, str(error), by=GROUP)))
+        self.offsets[log_name, partition] = entry.offset + 1
+
+
 def _take_in(store: CaseStore, log: Log, polled: Mapping[Partition, Sequence[Entry]]) -> Taken:
-    decisions: list[Decision] = []
-    refused: list[Message] = []
-    offsets: dict[tuple[str, Partition], int] = {}
+    taken = Taken()
+    for part in _parts(store, log.name, polled):
+        # 1.
+        if part.refused:
+            log.append(part.refused)
+        # 2.
+        taken = taken.plus(store.take_in(part.decisions, part.offsets))
+    return taken
+
+
+def _parts(store: CaseStore, log_name: str, polled: Mapping[Partition, Sequence[Entry]]) -> Iterator[_Part]:
+    """What the store does not have, in parts of so many flags that analysts need not wait long for one."""
+    part = _Part()
     # Sorted, so that the same entries always come in the same order.
     for partition in sorted(polled):
-        start = store.offset(log.name, partition)
+        start = store.offset(log_name, partition)
         for entry in polled[partition]:
-            if entry.offset < start:
-                continue
-            try:
-                decisions.append(decode(entry.value, Decision))
-            except InvalidRecord as error:
-                letter = dead_letter(partition, entry, str(error), by=GROUP)
-                refused.append(message_of(letter))
-            offsets[log.name, partition] = entry.offset + 1
-    # 1.
-    if refused:
-        log.append(refused)
-    # 2.
-    return store.take_in(decisions, offsets)
+            if entry.offset >= start:
+                part.add(log_name, partition, entry)
+            if part.flags == store.flags_at_once:
+                yield part
+                part = _Part()
+    if part.offsets:
+        yield part

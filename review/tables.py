@@ -127,7 +127,8 @@ TRAITS = Table(
 )
 Index("traits_by_case", TRAITS.c.case_id, TRAITS.c.kind, TRAITS.c.value)
 
-# What a search finds: lower-case words of ids, each of which begins at a place where people begin to read.
+# What a search finds closed cases by: lower-case words of ids, each of which begins at a place where people begin to
+# read. Those of cases that wait are in `review.waiting_word_tables`, and in stores of older versions also here.
 TERMS = Table(
     "terms",
     METADATA,

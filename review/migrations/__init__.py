@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest step: a number, the same as in its file's name. Never change a step that a store may have taken."""
 
 

@@ -205,6 +205,7 @@ def catalogue(db: Connection) -> list[Any]:
         "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
         "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace",
         "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal",
+        "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
     ):
         found += sorted(map(str, db.exec_driver_sql(asked)))
     # How a table of Alembic's own names its key depends on who made it.

@@ -206,6 +206,30 @@ def test_a_crash_at_any_step_loses_nothing_and_doubles_nothing(
     assert (len(letters), len({letter.identity for letter in letters})) == (2 if comes_again else 1, 1)
 
 
+def test_many_flags_are_taken_in_some_at_a_time_and_a_crash_between_them_doubles_none(
+    path: Path, log: RedisLog, decision: Make
+) -> None:
+    flags = [decision(f"{card}{n}", card, hour=n) for n in range(30) for card in CARDS]
+    send(log, *(one for flag in flags for one in (flag, decision(f"ok-{flag.event_id}", outcome="approve"))))
+    fragile = Fragile(3, after=True)
+    FragileStore.fragile = fragile
+    with (
+        closing(FragileStore(path)) as store,
+        closing(log.consumer(GROUP, [TOPIC])) as consumer,
+        pytest.raises(Crash),
+    ):
+        while True:
+            keep_once(store, log, consumer, 1000, 20)
+    assert fragile.steps == ["take in"] * 3
+    with closing(CaseStore(path)) as store:
+        at_once = store.flags_at_once
+        assert sum(len(case.events) for case in store.queue()) == 3 * at_once < len(flags)
+        drain(store, log)
+        assert {case.entity: case.events for case in store.queue()} == {
+            card: tuple(f"{card}{n}" for n in range(30)) for card in CARDS
+        }
+
+
 def test_a_file_that_was_lost_is_rebuilt_from_the_log_with_the_same_cases(
     path: Path, log: RedisLog, decision: Make
 ) -> None:
