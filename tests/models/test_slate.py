@@ -37,7 +37,7 @@ def items(found: list[Place]) -> list[int]:
 
 def test_by_score_alone_the_best_come_first() -> None:
     found = compose(contenders([0.1, 0.9, 0.5]), 2, SlateSettings())
-    assert [tuple(place) for place in found] == [(101, 0.9, 1, False, 1.0, ()), (102, 0.5, 2, False, 1.0, ())]
+    assert [tuple(place) for place in found] == [(101, 0.9, 1, False, 1.0, (), 1), (102, 0.5, 2, False, 1.0, (), 2)]
 
 
 def test_equal_scores_go_by_item_number_whatever_the_order() -> None:
