@@ -1,8 +1,9 @@
 """Whether two versions of the code make the same slates: those of a fixed world, written down and as one checksum.
 
-`python -m bench.recommend_same --to slates.jsonl` asks for 600 slates at fixed times, under fixed ids, of a state, histories and
-a ranker that are the same each time, and writes what was logged and what was answered, without how long it took. Ask the
-version before a change and the one after it, on one machine: the files are equal, or the change is one of answers too.
+`python -m bench.recommend_same --to slates.jsonl` asks for 600 slates at fixed times and under fixed ids, of a state,
+histories and a ranker that are the same each time, and writes what was logged and what was answered, without how long
+it took. Ask the version before a change and the one after it, on one machine: the files are equal, or the change is one
+of answers too.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from headrace.stack import Stack
 from models.ranker import BLEND_VERSION
 from scoring.live_models import registry_of
 from scoring.recommend_api import RecommendApi
-from scoring.recommending import Recommending
 from scoring.recommender_snapshot import SnapshotStore
+from scoring.recommending import Recommending
 from scoring.slate_file import read_slate_policy
 from stream.connection import RedisConnection
 from stream.records import from_micros

@@ -179,8 +179,9 @@ shares_of: Callable[..., None] = njit(
 )(_shares_py)
 """Write with what probability each arm is to be drawn, shape (n_arms,): positive, and 1 in all. At least one arm.
 
-Impressions and clicks say how often each was shown and clicked, decayed or not; more clicks than impressions count as no
-misses. Then come the prior clicks and misses, the seed, the number of draws and the floor. The same seed gives the same.
+Impressions and clicks say how often each was shown and clicked, decayed or not; more clicks than impressions count as
+no misses. Then come the prior clicks and misses, the seed, the number of draws and the floor. The same seed gives the
+same.
 """
 
 

@@ -181,4 +181,5 @@ def _by_score(contenders: Contenders, k: int) -> list[Place]:
     usable = np.flatnonzero(~contenders.barred & np.isfinite(contenders.scores))
     best = usable[np.argsort(-contenders.scores[usable], kind="stable")[:k]]
     items, scores, sources = (column[best].tolist() for column in contenders[:3])
-    return [Place(*of_item, at=at) for *of_item, at in zip(items, scores, sources, best.tolist(), strict=True)]
+    columns = zip(items, scores, sources, best.tolist(), strict=True)
+    return [Place(item, score, source, at=at) for item, score, source, at in columns]
