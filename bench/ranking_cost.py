@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.figures import Figure, Figures, show
 from models.cross_features import CROSS_FEATURES, CandidateFacts, Recents, cross_features
-from models.exploration import ExplorationSettings, probabilities, seed_of
+from models.exploration import ExplorationSettings, seed_of, shares_of
 from models.onnx import OnnxModel
 from models.quick_trees import QuickTrees, quick_trees
 from models.ranker import Ranker
@@ -70,7 +70,7 @@ def measure() -> Figures:
         [SlateRule(name=f"r{n}", when=f"price > {n} and category == 'c'", action="hide") for n in range(5)]
     )
     items = [SlateItem(f"i{n}", "d", None, 3.0, 1.0, 0.5, "trending") for n in range(CANDIDATES)]
-    arms = slice(16)
+    arms, own, shares = slice(16), exploring.exploration, np.empty(16)
     return {
         "cross features": _figure(
             "cross features", lambda: cross_features(scores, popularity, facts, recents, 10**9), "of 100 candidates"
@@ -79,7 +79,16 @@ def measure() -> Figures:
         "slate": _figure("slate", lambda: compose(contenders, 10, shape), "10 places: category cap and likeness"),
         "exploration": _figure(
             "exploration",
-            lambda: probabilities(counts[arms], clicks[arms], exposures.seed, exploring.exploration),
+            lambda: shares_of(
+                counts[arms],
+                clicks[arms],
+                own.prior_clicks,
+                own.prior_misses,
+                exposures.seed,
+                own.draws,
+                own.floor,
+                shares,
+            ),
             "64 draws of 16 arms",
         ),
         "slate that explores": _figure("", lambda: compose(contenders, 10, exploring, exposures), "one place of 10"),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import gorse_peer, recommend_latency
+from bench import gorse_peer, recommend_timing
 from bench.figures import Figure, Figures
 from bench.movielens import RankingMetrics, load, source
 from bench.recommend_off_policy import TARGETS
@@ -45,7 +45,7 @@ def measure() -> Figures:
     _say("D: off-policy estimates")
     figures |= off_policy_figures()
     _say("E: latency")
-    figures |= recommend_latency.measure()
+    figures |= recommend_timing.measure(say=_say)
     _say("F: Gorse")
     return figures | gorse_peer.measure()
 

@@ -1,206 +1,36 @@
 """What a recommendation costs: in process by stage and over HTTP, over a real Redis, while the state goes on learning.
 
-`python -m bench.recommend_latency` measures at 10,000 and 100,000 items. A process of its own appends 100 actions a
-second to the sequence, which the measured process takes in meanwhile; another sends the requests over HTTP.
-With `--stages` it says where the time of one slate goes instead (`bench/recommend_stages.py`).
+`python -m bench.recommend_latency` measures at 10,000 and 100,000 items (`bench/recommend_timing.py`). A process of its
+own appends 100 actions a second to the sequence, which the measured process takes in meanwhile; another sends the
+requests over HTTP. With `--stages` it says where the time of one slate goes instead (`bench/recommend_stages.py`).
+
+In a fresh clone most of the time went to compiling, module after module, before a word was said: that is done first
+here, by two processes, and told. Whatever is done is told on standard error, with the seconds so far.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
-import http.client
-import subprocess
 import sys
-import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
-from random import Random
-from urllib.parse import urlsplit
+from importlib import import_module
 
-import msgspec
-import numpy as np
-
-from bench.figures import Figure, Figures, show
-from bench.recommend_stages import stages
-from bench.recommend_world import VISITORS, World, learned, register_ranker, remember
-from headrace.assembly import open_ledger, open_online_store
-from headrace.assembly_recommending import open_recommending
-from headrace.run import apply_features
-from headrace.settings import Settings
-from headrace.stack import Stack
-from scoring.live_models import registry_of
-from scoring.recommend_bodies import RecommendRequest
-from scoring.recommender_snapshot import SnapshotStore
-from stream.connection import RedisConnection
-from stream.records import Action, encode
-from stream.sequence import NO_MARK, Sequence
+from bench.figures import show
+from headrace import compile_ahead
 
 ITEMS = (10_000, 100_000)
 INTERACTIONS = 300_000
-APPENDED_PER_S = 100
-REQUESTS = 2000
-WARM_UP = 200
-PLACES = 10
-RATE = 200.0
-SOURCE = "redis/actions/0"
-BUDGETS_MS = {10_000: (1.0, 2.0), 100_000: (None, 5.0)}
-"""p50 and p99 in process, by the number of items."""
-HTTP_BUDGET_MS = 3.0
 
 
-def measure(sizes: tuple[int, ...] = ITEMS, interactions: int = INTERACTIONS) -> Figures:
-    """All figures, on a stack of its own in a temporary directory. Some minutes."""
-    figures: Figures = {}
-    for items in sizes:
-        with (
-            tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory,
-            Stack(Settings({"home": Path(directory), "use_cases": "recommendation"})) as stack,
-        ):
-            stack.start_redis()
-            figures |= _prepare(stack, items, interactions)
-            with _appending(stack.settings.redis, items):
-                figures |= _in_process(stack.settings, items, RATE)
-                figures |= _in_process(stack.settings, items, 0.0)
-                figures |= _over_http(stack.start_service(), items)
-    return figures
+class Progress:
+    """Says what is being done, and how many seconds after the beginning."""
 
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
 
-def measure_stages(sizes: tuple[int, ...] = ITEMS, interactions: int = INTERACTIONS) -> Figures:
-    """Where the time of one slate goes, while nothing is learned and nobody else asks."""
-    figures: Figures = {}
-    for items in sizes:
-        with (
-            tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory,
-            Stack(Settings({"home": Path(directory), "use_cases": "recommendation"})) as stack,
-        ):
-            stack.start_redis()
-            _prepare(stack, items, interactions)
-            figures |= stages(stack.settings, f"{items:,} items")
-    return figures
-
-
-def _prepare(stack: Stack, items: int, interactions: int) -> Figures:
-    applying = apply_features(stack.settings)
-    world = World(items)
-    state, learn_us = learned(world, interactions)
-    register_ranker(registry_of(stack.home))
-    with RedisConnection(stack.settings.redis, timeout_ms=60_000) as connection:
-        began_s = time.perf_counter()
-        size = SnapshotStore(connection).save(state)
-        took_s = time.perf_counter() - began_s
-    _, errors = applying.communicate()
-    if applying.returncode:
-        raise ChildProcessError(errors.decode())
-    with closing(open_online_store(stack.settings).connection):
-        remember(open_online_store(stack.settings), world)
-    name = f"{items:,} items"
-    return {
-        f"{name}, learning one action": Figure(learn_us, "us", 100.0, "lower", f"of {interactions:,}"),
-        f"{name}, snapshot": Figure(size / 2**20, "MiB", None, "lower", f"written in {took_s:.1f} s"),
-    }
-
-
-@contextmanager
-def _appending(url: str, items: int) -> Iterator[None]:
-    command = [sys.executable, "-m", "bench.recommend_latency", "--append-to", url, "--items", str(items)]
-    child = subprocess.Popen(command)
-    try:
-        yield
-    finally:
-        child.terminate()
-        child.wait()
-
-
-def append(url: str, items: int) -> None:
-    """Append actions to the sequence, as a sequencer would, until somebody ends this process."""
-    random = Random(3)
-    with RedisConnection(url) as connection:
-        sequence = Sequence(connection)
-        mark = sequence.marks().get(SOURCE, NO_MARK)
-        while True:
-            user, item = f"user-{random.randrange(VISITORS)}", f"item-{random.randrange(items)}"
-            now = datetime.now(UTC)
-            action = Action(event_id=f"a-{mark}", event_timestamp=now, action="click", user_id=user, item_id=item)
-            sequence.append(SOURCE, mark, [(mark + 1, encode(action))])
-            mark += 1
-            time.sleep(1 / APPENDED_PER_S)
-
-
-def _in_process(settings: Settings, items: int, rate: float) -> Figures:
-    ledger = open_ledger(settings)
-    recommending, _, feeds = open_recommending(settings, ledger)
-    feeds.start()
-    recommending.warm_up()
-    random = Random(5)
-    took: list[float] = []
-    degraded = 0
-    stages: dict[str, list[int]] = defaultdict(list)
-    gc.collect()
-    gc.freeze()
-    try:
-        time.sleep(2.0)
-        began_s = time.perf_counter()
-        for number in range(WARM_UP + REQUESTS):
-            if rate:
-                time.sleep(max(0.0, began_s + number / rate - time.perf_counter()))
-            request = RecommendRequest(user_id=f"user-{random.randrange(VISITORS)}")
-            started_s = time.perf_counter()
-            slate = recommending.recommend(request, 1000.0)
-            ended_s = time.perf_counter()
-            if len(slate.items) != PLACES:
-                raise RuntimeError(f"a slate of {len(slate.items)} items in a bench, without {slate.degraded}")
-            degraded += bool(slate.degraded)
-            if number >= WARM_UP:
-                took.append((ended_s - started_s) * 1e3)
-                for stage, stage_us in slate.latency_us.items():
-                    stages[stage].append(stage_us)
-    finally:
-        gc.unfreeze()
-        feeds.stop()
-        recommending.connection.close()
-    name = f"{items:,} items, in process" + ("" if rate else ", without a pause")
-    budgets = BUDGETS_MS.get(items, (None, None)) if rate else (None, None)
-    figures = {
-        f"{name}, p{p}": Figure(float(np.percentile(took, p)), "ms", budget, "lower", f"{degraded} degraded")
-        for p, budget in zip((50, 99), budgets, strict=True)
-    }
-    if rate:
-        for stage, values in stages.items():
-            note = f"p99 {np.percentile(values, 99):.0f}"
-            figures[f"{name}, {stage}, p50"] = Figure(float(np.percentile(values, 50)), "us", None, "lower", note)
-    return figures
-
-
-def _over_http(url: str, items: int) -> Figures:
-    parts = urlsplit(url)
-    random = Random(9)
-    took: list[float] = []
-    refused = 0
-    with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)) as link:
-        for number in range(WARM_UP + REQUESTS):
-            body = msgspec.json.encode({"user_id": f"user-{random.randrange(VISITORS)}"})
-            time.sleep(1 / RATE)
-            started_s = time.perf_counter()
-            link.request("POST", "/recommend", body, {"content-type": "application/json"})
-            with link.getresponse() as answer:
-                content = answer.read()
-            ended_s = time.perf_counter()
-            if answer.status not in (200, 503):
-                raise RuntimeError(f"answered {answer.status}: {content[:300]!r}")
-            refused += answer.status == 503
-            if number >= WARM_UP:
-                took.append((ended_s - started_s) * 1e3)
-    name = f"{items:,} items, POST /recommend"
-    note = f"one client; {refused} refused, with those before they count"
-    return {
-        f"{name}, p50": Figure(float(np.percentile(took, 50)), "ms", None, "lower", note),
-        f"{name}, p99": Figure(float(np.percentile(took, 99)), "ms", HTTP_BUDGET_MS, "lower", note),
-    }
+    def say(self, what: str) -> None:
+        """What is being done from now on."""
+        print(f"{time.monotonic() - self._began_s:6.0f} s  {what} …", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -208,14 +38,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, nargs="*", default=list(ITEMS))
     parser.add_argument("--interactions", type=int, default=INTERACTIONS)
-    parser.add_argument("--append-to", default="", help=argparse.SUPPRESS)
     parser.add_argument("--stages", action="store_true", help="only where the time of one slate goes, part by part")
     given = parser.parse_args()
-    if given.append_to:
-        append(given.append_to, given.items[0])
-        return
-    measuring = measure_stages if given.stages else measure
-    show("recommending", measuring(tuple(given.items), given.interactions))
+    say = Progress().say
+    say("compiling what is not compiled yet")
+    compile_ahead.main()
+    # Importing it compiles, in this process alone, whatever is left.
+    timing = import_module("bench.recommend_timing")
+    measuring = timing.measure_stages if given.stages else timing.measure
+    show("recommending", measuring(tuple(given.items), given.interactions, say))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Where the time of one slate goes: each stage, and the parts within, as fast as they are when nobody disturbs them.
 
 On a machine with others, a median says more of them than of a slate. So the same visitors are asked for again and
-again; of each part the least time of each visitor counts, and the mean over the visitors is told.
+again; of each part the least time of each visitor counts, and the mean over the visitors is told. The median of all
+rounds, which has the others in it, stands beside it for a whole stage.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import hiredis
 import numpy as np
+from numpy.typing import NDArray
 
 import models.recommender
 import models.slate
@@ -28,9 +30,11 @@ from headrace.assembly import open_ledger
 from headrace.assembly_recommending import open_recommending
 from headrace.settings import Settings
 from models.candidates import CANDIDATES_LIMIT, NOTHING
+from models.factors import searched_best, user_of
 from models.item_index import NO_CATEGORY
 from models.ranker import Ranker
 from models.recommender import Recommender
+from models.trending import any_leaders
 from models.visit import Visit
 from scoring.item_table import ItemTable
 from scoring.recommend_bodies import RecommendRequest
@@ -64,8 +68,7 @@ PARTS = (
     Part("features", ItemTable, "put_rows", "items' features"),
     Part("features", scoring.slate_making, "put_cross_features", "cross features"),
     Part("rank", Ranker, "rank", "the ranker"),
-    Part("slate", models.slate, "compose_places", "places, arms, Thompson's draws"),
-    Part("slate", models.slate, "draw", "one arm drawn"),
+    Part("slate", models.slate, "compose_places", "places, Thompson's draws, propensities"),
     Part("reasons", scoring.slate_making, "packed_rows", "vectors to be logged"),
     Part("reasons", scoring.slate_making, "behind", "the items behind"),
     Part("log", scoring.slate_log, "encode", "the slate as JSON"),
@@ -126,12 +129,12 @@ def stages(settings: Settings, name: str) -> Figures:
     gc.collect()
     gc.freeze()
     try:
-        whole = _least(lambda request: _whole_us(recommending, request), requests)
+        whole, medians = _least(lambda request: _whole_us(recommending, request), requests)
         with watching(clock, recommending) as sent:
-            parts = _least(lambda request: _parts_us(recommending, clock, request), requests)
+            parts, _ = _least(lambda request: _parts_us(recommending, clock, request), requests)
         state = recommending.feed.state
         assert state is not None
-        alone = _least(lambda request: _sources_us(state.recommender, request), requests)
+        alone, _ = _least(lambda request: _sources_us(state.recommender, request), requests)
     finally:
         gc.unfreeze()
         feeds.stop()
@@ -139,7 +142,8 @@ def stages(settings: Settings, name: str) -> Figures:
     notes = {f"{stage}: {REDIS}": f"{count} commands, {size:,} bytes sent" for stage, (count, size) in sent.items()}
     figures: Figures = {}
     for stage, took_us in whole.items():
-        figures[f"{name}, {stage}"] = Figure(took_us, "us", None, "lower", "least of many, mean over visitors")
+        note = f"least of many, mean over visitors; median of all {medians[stage]:.1f}"
+        figures[f"{name}, {stage}"] = Figure(took_us, "us", None, "lower", note)
         for label, part_us in parts.items():
             if label.startswith(f"{stage}: "):
                 figures[f"  {label}"] = Figure(part_us, "us", None, "lower", notes.get(label, "watched, as above"))
@@ -153,13 +157,15 @@ def stages(settings: Settings, name: str) -> Figures:
 
 def _least(
     measure: Callable[[RecommendRequest], dict[str, float]], requests: list[RecommendRequest]
-) -> dict[str, float]:
-    least: list[dict[str, float]] = [{} for _ in requests]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """By label the least of each request, as a mean over the requests; and the median of all."""
+    took: dict[str, list[list[float]]] = {}
     for _ in range(ROUNDS):
-        for request, own in zip(requests, least, strict=True):
+        for place, request in enumerate(requests):
             for label, took_us in measure(request).items():
-                own[label] = min(own.get(label, took_us), took_us)
-    return {label: float(np.mean([own[label] for own in least if label in own])) for label in least[0]}
+                took.setdefault(label, [[] for _ in requests])[place].append(took_us)
+    least = {label: float(np.mean([min(own) for own in of_all if own])) for label, of_all in took.items()}
+    return least, {label: float(np.median([us for own in of_all for us in own])) for label, of_all in took.items()}
 
 
 def _whole_us(recommending: Recommending, request: RecommendRequest) -> dict[str, float]:
@@ -183,10 +189,7 @@ def _sources_us(recommender: Recommender, request: RecommendRequest) -> dict[str
     clock = Clock()
     asked: dict[str, Callable[[Visit], Any]] = {
         "co-visitation": lambda visit: recommender.covisitation.scores(visit, barred).top(CANDIDATES_LIMIT),
-        "factors": lambda visit: (
-            (found := recommender.factors.scores(visit, recommender.trends.leaders(), barred))
-            and found.top(CANDIDATES_LIMIT)
-        ),
+        "factors": lambda visit: _by_factors(recommender, visit, barred),
         "content": lambda visit: recommender.content.scores(visit.items, visit.weights, NOTHING, barred).top(
             CANDIDATES_LIMIT
         ),
@@ -196,3 +199,12 @@ def _sources_us(recommender: Recommender, request: RecommendRequest) -> dict[str
     for source, ask in asked.items():
         clock.watched(source, ask)(visit)
     return clock.parts_us
+
+
+def _by_factors(recommender: Recommender, visit: Visit, barred: NDArray[np.bool_]) -> None:
+    before, after, bias, _, by_rank, _ = recommender.factors.columns
+    counts, leaders, lengths, *_ = recommender.trends.columns
+    context = visit.items[: len(by_rank)]
+    user = np.empty(after.shape[1], dtype=np.float32)
+    user_of(before, context, by_rank[: len(context)] * visit.weights[: len(context)], user)
+    searched_best(after, bias, user, any_leaders(leaders, lengths, len(counts)), barred, CANDIDATES_LIMIT)

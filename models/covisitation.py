@@ -16,7 +16,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models.behind import says_most
 from models.best_of import best_of
 from models.covisitation_kernel import add_rows, amounts_of, divide_for, said_of
 from models.growing import grown
@@ -206,13 +205,6 @@ class CoVisitation:
         """What `scores` reads, for compiled loops (`models/gather_kernel.py`). Views: do not write."""
         rows = (self._items, self._weights, self._total, self._divisors, self._length)
         return (*rows, ASK_LIMIT, ASK_POWER, GAP_HALF_LIFE_US, OUT_POWER, PRIOR)
-
-    def because(self, visit: Visit, numbers: Numbers) -> Numbers:
-        """Which of the visit's items says most for each of these: its place in `visit.items`, -1 if none does."""
-        places = np.empty(numbers.shape[0], dtype=np.int32)
-        amounts, asked = _amounts(visit, ASK_LIMIT, ASK_POWER), visit.items[:ASK_LIMIT]
-        says_most(self._items, self._weights, self._total, asked, amounts, OUT_POWER, PRIOR, numbers, places)
-        return places
 
     def _sum(self, wanted: Numbers, amounts: Floats, barred: Mask) -> Sums:
         sums = np.zeros(self._length, dtype=np.float32)

@@ -10,8 +10,10 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from models.compiled import read_only
+from models.products import add_products
 
 Float32s = NDArray[np.float32]
+Floats = NDArray[np.float64]
 Numbers = NDArray[np.int32]
 Times = NDArray[np.int64]
 SESSION_US = 30 * 60 * 1_000_000
@@ -60,17 +62,35 @@ def _fill_py(
     by_visit = n_sources * 3 + 4
     by_item = by_visit + 10
     _fill_of_sources(columns, n_sources, logits, out, lifted)
-    m = recent_categories.shape[0]
-    is_compared = vectors.shape[0] == n and recent_vectors.shape[0] == m
-    likeness = np.empty((n if is_compared else 0, m), dtype=np.float32)
-    if is_compared:
-        _fill_likeness(vectors, recent_vectors, likeness)
-    _fill_of_visit(
-        categories, recent_categories, recent_weights, recent_times_us, likeness, at_us, out[:, by_visit:by_item]
-    )
+    worth, last = _worths(recent_weights)
+    of_visit = out[:, by_visit:by_item]
+    _fill_of_visit(categories, recent_categories, recent_times_us, worth, last, at_us, of_visit)
+    if last >= 0 and vectors.shape[0] == n and recent_vectors.shape[0] == worth.shape[0]:
+        _fill_likeness(vectors, recent_vectors, worth, last, of_visit)
     _fill_of_items(
         prices, popularity, first_us, impressions, clicks, recent_prices, recent_weights, at_us, out[:, by_item:]
     )
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _fill_ranks(column: Float32s, n: int, ranks: Numbers) -> float:
+    """Write the rank of each number among the first `n`, from 1 on, equal ones alike; give the largest finite one.
+
+    Four are compared in each pass. NaN is above nothing, and four of it are skipped.
+    """
+    most = -math.inf
+    ranks[:] = 1
+    for j in range(0, n, 4):
+        a, b, c, d = column[j], column[j + 1], column[j + 2], column[j + 3]
+        if math.isnan(a) and math.isnan(b) and math.isnan(c) and math.isnan(d):
+            continue
+        for other in (a, b, c, d):
+            if math.isfinite(other) and other > most:
+                most = other
+        for i in range(column.shape[0]):
+            value = column[i]
+            ranks[i] += np.int32(a > value) + np.int32(b > value) + np.int32(c > value) + np.int32(d > value)
+    return most
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -89,16 +109,7 @@ def _fill_of_sources(columns: Float32s, n_sources: int, logits: int, out: Float3
         lifted[i] = n_sources
     for row in range(n_sources + 2):
         column = columns[row]
-        most = -math.inf
-        ranks[:] = 1
-        for j in range(n):
-            other = column[j]
-            if math.isnan(other):
-                continue
-            if math.isfinite(other) and other > most:
-                most = other
-            for i in range(columns.shape[1]):
-                ranks[i] += other > column[i]
+        most = _fill_ranks(column, n, ranks)
         for i in range(n):
             value = column[i]
             if row < n_sources and ranks[i] < highest[i] and (value > 0.0 or (row == logits and math.isfinite(value))):
@@ -121,75 +132,103 @@ def _fill_of_sources(columns: Float32s, n_sources: int, logits: int, out: Float3
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _fill_likeness(vectors: Float32s, recent_vectors: Float32s, out: Float32s) -> None:
-    """The product of each vector with each recent one, added in one order on every machine."""
+def _worths(weights: Float32s) -> tuple[Floats, int]:
+    """How much each recent item counts, 0 for those not liked, and the place of the newest that was (-1: none)."""
+    worth, liked, last = np.zeros(weights.shape[0]), 0, -1
+    for j in range(weights.shape[0]):
+        if weights[j] > 0.0:
+            worth[j] = RECENCY**liked
+            last = j if last < 0 else last
+            liked += 1
+    return worth, last
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _fill_likeness(vectors: Float32s, recent_vectors: Float32s, worth: Floats, last: int, out: Float32s) -> None:
+    """How alike each candidate's vector is to those of the liked items: the newest, the best and the mean.
+
+    Each product is added in the order of the dimensions, on every machine: the inner loops go over candidates.
+    """
     n, width = vectors.shape
-    m = recent_vectors.shape[0]
-    columns = np.zeros((width, _rounded_up(m)), dtype=np.float32)
-    products = np.empty(columns.shape[1], dtype=np.float32)
-    for j in range(m):
-        for d in range(width):
-            columns[d, j] = recent_vectors[j, d]
+    columns = np.zeros((width, _rounded_up(n)), dtype=np.float32)
     for i in range(n):
-        products[:] = np.float32(0.0)
         for d in range(width):
-            own = vectors[i, d]
-            for j in range(products.shape[0]):
-                products[j] += own * columns[d, j]
-        out[i] = products[:m]
+            columns[d, i] = vectors[i, d]
+    products = np.empty(columns.shape[1], dtype=np.float32)
+    best, mean = np.full(columns.shape[1], -math.inf), np.zeros(columns.shape[1])
+    total = 0.0
+    for j in range(worth.shape[0]):
+        if worth[j] <= 0.0:
+            continue
+        total += worth[j]
+        add_products(columns, recent_vectors[j], products)
+        for i in range(columns.shape[1]):
+            best[i] = max(best[i], products[i])
+            mean[i] += worth[j] * products[i]
+        if j == last:
+            for i in range(n):
+                out[i, 7] = products[i]
+    for i in range(n):
+        out[i, 8], out[i, 9] = best[i], mean[i] / total
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _kinds(categories: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """The distinct known categories, how many candidates are of each, and each candidate's place there (-1: none)."""
+    n, found = categories.shape[0], 0
+    kinds, crowds = np.empty(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
+    kind_of = np.full(n, -1, dtype=np.int32)
+    for i in range(n):
+        if categories[i] < 0:
+            continue
+        at = 0
+        while at < found and kinds[at] != categories[i]:
+            at += 1
+        if at == found:
+            kinds[at] = categories[i]
+            found += 1
+        crowds[at] += 1
+        kind_of[i] = at
+    return kinds[:found], crowds[:found], kind_of
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _fill_of_visit(
     categories: Numbers,
     recent_categories: Numbers,
-    recent_weights: Float32s,
     recent_times_us: Times,
-    likeness: Float32s,
+    worth: Floats,
+    last: int,
     at_us: int,
     out: Float32s,
 ) -> None:
-    """How candidates fit what the visitor liked. `likeness[i, j]` is of candidate i to recent item j, or empty."""
+    """How candidates fit what the visitor liked, but for their likeness: the same for all of one category."""
     n, m = categories.shape[0], recent_categories.shape[0]
-    worth = np.zeros(m)
-    padded = np.full(_rounded_up(n), -1, dtype=np.int32)
-    padded[:n] = categories
-    crowds = np.zeros(padded.shape[0], dtype=np.int32)
-    for j in range(n):
-        for i in range(padded.shape[0]):
-            crowds[i] += padded[i] == categories[j]
-    liked, total, last = 0, 0.0, -1
+    liked, total = 0, 0.0
     for j in range(m):
-        if recent_weights[j] > 0.0:
-            worth[j] = RECENCY**liked
-            total += worth[j]
-            last = j if last < 0 else last
-            liked += 1
+        liked += worth[j] > 0.0
+        total += worth[j]
     since_s = max(0.0, (at_us - recent_times_us[0]) / US_PER_S) if m > 0 else math.nan
     liked_log, since_log = math.log1p(liked), math.log1p(since_s)
+    kinds, crowds, kind_of = _kinds(categories)
+    of_kind = np.full((kinds.shape[0], 5), np.float32(np.nan), dtype=np.float32)
+    for kind in range(kinds.shape[0]):
+        of_kind[kind, 4] = crowds[kind] / n
+        if liked == 0:
+            continue
+        same, share, session = 0, 0.0, 0.0
+        for j in range(m):
+            if worth[j] > 0.0 and kinds[kind] == recent_categories[j]:
+                same += 1
+                share += worth[j]
+                session = 1.0 if at_us - recent_times_us[j] <= SESSION_US else session
+        of_kind[kind, 0], of_kind[kind, 1] = same / liked, share / total
+        of_kind[kind, 2], of_kind[kind, 3] = 1.0 if kinds[kind] == recent_categories[last] else 0.0, session
     for i in range(n):
         out[i, 0], out[i, 1] = liked_log, since_log
         out[i, 2:] = math.nan
-        if categories[i] >= 0:
-            out[i, 6] = crowds[i] / n
-        if liked == 0:
-            continue
-        if categories[i] >= 0:
-            same, share, session = 0, 0.0, 0.0
-            for j in range(m):
-                if worth[j] > 0.0 and categories[i] == recent_categories[j]:
-                    same += 1
-                    share += worth[j]
-                    session = 1.0 if at_us - recent_times_us[j] <= SESSION_US else session
-            out[i, 2], out[i, 3] = same / liked, share / total
-            out[i, 4], out[i, 5] = 1.0 if categories[i] == recent_categories[last] else 0.0, session
-        if likeness.shape[0] > 0:
-            best, mean = -math.inf, 0.0
-            for j in range(m):
-                if worth[j] > 0.0:
-                    best = max(best, likeness[i, j])
-                    mean += worth[j] * likeness[i, j]
-            out[i, 7], out[i, 8], out[i, 9] = likeness[i, last], best, mean / total
+        if kind_of[i] >= 0:
+            out[i, 2:7] = of_kind[kind_of[i]]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

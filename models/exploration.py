@@ -12,9 +12,9 @@ those of G. Marsaglia and W. W. Tsang, "A simple method for generating gamma var
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import blake2b
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -54,59 +54,13 @@ class ExplorationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
             raise ValueError(f"places has {list(self.places)}: give each place once")
 
 
-class Drawn(NamedTuple):
-    """Which arm was drawn, by its place among the arms, and with what probability, in (0, 1]."""
-
-    arm: int
-    propensity: float
-
-
 def seed_of(slate_id: str) -> int:
     """The seed of a slate: the same for the same id on every machine, so that its draws can be repeated."""
     return int.from_bytes(blake2b(slate_id.encode(), digest_size=8).digest(), "big")
 
 
-def probabilities(impressions: Floats, clicks: Floats, seed: int, settings: ExplorationSettings) -> Floats:
-    """With what probability each arm is to be drawn, shape (n_arms,): positive, and 1 in all.
-
-    `impressions` and `clicks` say how often each was shown and clicked, decayed or not. More clicks than impressions
-    count as no misses. The same seed gives the same numbers. At least one arm.
-    """
-    shares = np.empty(len(impressions))
-    shares_of(
-        np.ascontiguousarray(impressions, dtype=np.float64),
-        np.ascontiguousarray(clicks, dtype=np.float64),
-        settings.prior_clicks,
-        settings.prior_misses,
-        seed & LARGEST_SEED,
-        settings.draws,
-        settings.floor,
-        shares,
-    )
-    return shares
-
-
-def draw(shares: Sequence[float] | Floats, seed: int, step: int = 0) -> Drawn:
-    """One arm, drawn in proportion to its share; `step` counts the draws of one slate, each independent of the others.
-
-    Give the probabilities of all arms, or those of the arms that are left after an earlier step: the propensity is
-    the probability given that these are left.
-    """
-    total = math.fsum(shares)
-    bar = _unit(seed, step) * total
-    passed = 0.0
-    last = -1
-    for arm, share in enumerate(shares):
-        if share > 0.0:
-            passed, last = passed + share, arm
-            if bar < passed:
-                break
-    if last < 0:
-        raise ValueError(f"none of {len(shares)} arms has a positive share; give at least one")
-    return Drawn(last, float(shares[last]) / total)
-
-
-def _unit(seed: int, step: int) -> float:
+def unit_of(seed: int, step: int = 0) -> float:
+    """The number in [0, 1) that draws an arm; `step` counts the draws of one slate, independent of each other."""
     # By another hash than the click rates are drawn by: independent of who won them.
     digest = blake2b(f"{seed & LARGEST_SEED}:{step}".encode(), digest_size=8).digest()
     return float(int.from_bytes(digest, "big") >> 11) * 2.0**-53
@@ -223,3 +177,76 @@ shares_of: Callable[..., None] = njit(
     cache=True,
     nogil=True,
 )(_shares_py)
+"""Write with what probability each arm is to be drawn, shape (n_arms,): positive, and 1 in all. At least one arm.
+
+Impressions and clicks say how often each was shown and clicked, decayed or not; more clicks than impressions count as
+no misses. Then come the prior clicks and misses, the seed, the number of draws and the floor. The same seed gives the
+same.
+"""
+
+
+def _exact_sum_py(values: Floats) -> float:
+    """What `math.fsum` gives for finite numbers: their sum, rounded once."""
+    # Partial sums that do not overlap, the smallest first.
+    partials, n = np.empty(values.shape[0]), 0
+    for value in values:
+        high, kept = value, 0
+        for i in range(n):
+            low = partials[i]
+            if abs(high) < abs(low):
+                high, low = low, high
+            sum_ = high + low
+            rest = low - (sum_ - high)
+            if rest != 0.0:
+                partials[kept] = rest
+                kept += 1
+            high = sum_
+        n = kept
+        if high != 0.0:
+            partials[n] = high
+            n += 1
+    if n == 0:
+        return 0.0
+    n -= 1
+    total, rest = partials[n], 0.0
+    while n > 0 and rest == 0.0:
+        n -= 1
+        before = total
+        total = before + partials[n]
+        rest = partials[n] - (total - before)
+    # Half a unit in the last place is rounded by what lies below it.
+    if n > 0 and ((rest < 0.0 and partials[n - 1] < 0.0) or (rest > 0.0 and partials[n - 1] > 0.0)):
+        twice = rest * 2.0
+        rounded = total + twice
+        if twice == rounded - total:
+            total = rounded
+    return total  # type: ignore[no-any-return]
+
+
+exact_sum: Callable[[Floats], float] = njit("float64(float64[::1])", cache=True, nogil=True)(_exact_sum_py)
+
+
+def _draw_py(shares: Floats, unit: float) -> tuple[int, float]:
+    total = exact_sum(shares)
+    bar = unit * total
+    passed = 0.0
+    last = -1
+    for arm in range(shares.shape[0]):
+        if shares[arm] > 0.0:
+            passed += shares[arm]
+            last = arm
+            if bar < passed:
+                break
+    if last < 0:
+        raise ValueError("no arm has a positive share; give at least one")
+    return last, shares[last] / total
+
+
+draw_of: Callable[[Floats, float], tuple[int, float]] = njit(
+    "Tuple((int64, float64))(float64[::1], float64)", cache=True, nogil=True
+)(_draw_py)
+"""Which arm a number in [0, 1) (`unit_of`) draws in proportion to their shares, and with what probability, in (0, 1].
+
+Give the probabilities of all arms, or of those that are left after an earlier draw: the propensity is the probability
+given that these are left. Raises `ValueError` where no share is positive.
+"""

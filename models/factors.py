@@ -208,21 +208,6 @@ searched_best: Callable[..., tuple[Numbers, Floats]] = njit(
 )(_search_py)
 
 
-class Products:
-    """A visitor's scores by factors."""
-
-    def __init__(self, after: Floats, bias: Floats, user: Floats, searched: Numbers, barred: Mask) -> None:
-        self._after, self._bias, self._user, self._searched, self._barred = after, bias, user, searched, barred
-
-    def top(self, limit: int) -> tuple[Numbers, Floats]:
-        """The best of the searched items that are not barred, and their logits, best first; equal ones by number."""
-        return searched_best(self._after, self._bias, self._user, self._searched, self._barred, limit)
-
-    def of(self, numbers: Numbers) -> Floats:
-        """The logits of some items; NaN for items without a vector."""
-        return logits_of(self._after, self._bias, self._user, numbers)
-
-
 class Factors:
     """Item vectors, float32. One writer; a reader beside it may see a vector in the middle of a step."""
 
@@ -268,21 +253,9 @@ class Factors:
         )  # fmt: skip
         self._count += 1
 
-    def user_vector(self, visit: Visit) -> Floats | None:
-        """The visitor's vector; None for one without recent items, or before anything was learned."""
-        user = np.empty(DIMENSIONS, dtype=np.float32)
-        if not self._count or user_of(self._before, visit.items[:CONTEXT_LIMIT], _amounts(visit), user) <= 0.0:
-            return None
-        return user
-
-    def scores(self, visit: Visit, searched: Numbers, barred: Mask) -> Products | None:
-        """How likely each item is to come next, as a logit. None as `user_vector`."""
-        user = self.user_vector(visit)
-        return None if user is None else Products(self._after, self._bias, user, searched, barred)
-
     @property
     def columns(self) -> tuple[Any, ...]:
-        """What `scores` reads, for compiled loops (`models/gather_kernel.py`). Views: do not write."""
+        """What candidates are made from, for compiled loops (`models/gather_kernel.py`). Views: do not write."""
         return self._before, self._after, self._bias, self._count, BY_RANK, SEARCHED_LIMIT
 
     def arrays(self) -> Arrays:
@@ -315,6 +288,7 @@ class Factors:
 user_of: Callable[..., float] = njit("float64(float32[:,::1], int32[::1], float32[::1], float32[::1])", cache=True)(
     _vector_py
 )
+"""Writes a visitor's vector, from the recent items and what each counts; gives the sum of that, 0 for a stranger."""
 
 
 def _amounts(visit: Visit) -> Floats:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.batch_items import BatchItems, BoundBatch, Scored
+from models.behind import behind
 from models.candidates import CANDIDATES_LIMIT, NOTHING, Candidates, gather
 from models.content import Content
 from models.covisitation import CoVisitation
@@ -113,6 +114,15 @@ class Recommender:
     def candidates(self, visit: Visit, limit: int = CANDIDATES_LIMIT) -> Candidates:
         """What may be recommended to a visitor: see `gather`."""
         return gather(self, visit, limit)
+
+    def behind(self, visit: Visit, numbers: Numbers, says: NDArray[np.bool_], is_alike: NDArray[np.bool_]) -> Numbers:
+        """Which of the visit's items led to each of these, -1 where none did: for a reason in words.
+
+        Of those that it `says`, the one that visitors most went on from; of those that are `is_alike`, the newest
+        liked one of the same category.
+        """
+        asked = (visit.items, visit.times_us, visit.weights, visit.at_us)
+        return behind(asked, self.covisitation.columns, self.index.category, numbers, says, is_alike)
 
     def similar(self, item_id: str, k: int, at_us: int) -> list[tuple[str, float]]:
         """The items most visited together with one, best first, scores above 0; none hidden. Empty for a stranger."""

@@ -14,6 +14,7 @@ Source: J. Carbonell and J. Goldstein, "The use of MMR, diversity-based rerankin
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -21,7 +22,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from models.exploration import LARGEST_SEED, ExplorationSettings, draw
+from models.exploration import LARGEST_SEED, ExplorationSettings, unit_of
 from models.slate_kernel import compose_places
 
 Floats = NDArray[np.float64]
@@ -53,7 +54,8 @@ class Place(NamedTuple):
     """One place of a slate: the item's number, the score it was placed by, and the source that lifted it most.
 
     `propensity` is 1 for a ranked place. For one that explores it is the probability with which this of the `arms`
-    was drawn, given the places that explored before it: what an off-policy estimate needs, with the arms.
+    was drawn, given the places that explored before it: what an off-policy estimate needs, with the arms. `at` is the
+    item's place among the candidates.
     """
 
     item: int
@@ -62,6 +64,7 @@ class Place(NamedTuple):
     explored: bool = False
     propensity: float = 1.0
     arms: tuple[int, ...] = ()
+    at: int = -1
 
 
 class Contenders(NamedTuple):
@@ -105,14 +108,14 @@ def compose(candidates: Contenders, k: int, settings: SlateSettings, exposures: 
     k = min(k, settings.k_limit)
     if n == 0 or k <= 0:
         return []
-    if len(candidates.vectors) not in {0, n}:
+    if len(candidates.vectors) not in (0, n):
         raise ValueError(f"there are {len(candidates.vectors)} vectors for {n} candidates; give one for each, or none")
     if exposures and {len(exposures.impressions), len(exposures.clicks), len(exposures.interactions) or n} != {n}:
         raise ValueError(f"the exposures are not those of {n} candidates; give one of each kind for each")
     exploration = settings.exploration
-    explores = [place for place in exploration.places if place <= k] if exposures else []
+    exploring = sorted([place for place in exploration.places if place <= k]) if exposures else []
     shown, clicks, seed, interactions = exposures or _UNEXPOSED
-    chosen, arms, alike, shares = compose_places(
+    at, propensities, drawn_from, sizes = compose_places(
         np.ascontiguousarray(candidates.items, dtype=np.int32),
         np.ascontiguousarray(candidates.scores, dtype=np.float64),
         np.ascontiguousarray(candidates.categories, dtype=np.int32),
@@ -125,44 +128,15 @@ def compose(candidates: Contenders, k: int, settings: SlateSettings, exposures: 
         settings.category_cap,
         settings.mmr_lambda,
         k,
-        len(explores),
+        np.array(exploring, dtype=np.int32),
+        np.array([unit_of(seed, step) for step in range(len(exploring))]),
         (exploration.arms, exploration.draws, exploration.floor, exploration.prior_clicks, exploration.prior_misses),
     )
-    places = _placed(candidates, chosen)
-    if len(arms):
-        drawn = _explore(candidates, arms, alike.tolist(), shares.tolist(), seed, settings.category_cap, len(explores))
-        for place, explored in zip(sorted(explores), drawn, strict=True):
-            places.insert(place - 1, explored)
-    return places
-
-
-def _placed(candidates: Contenders, at: NDArray[np.int32]) -> list[Place]:
-    columns = (column[at].tolist() for column in (candidates.items, candidates.scores, candidates.sources))
-    return list(map(Place, *columns))
-
-
-def _explore(
-    candidates: Contenders,
-    arms: NDArray[np.int32],
-    alike: list[int],
-    shares: list[float],
-    seed: int,
-    cap: int,
-    count: int,
-) -> list[Place]:
-    """So many places, each drawn from the arms that are left; `alike` is how many of an arm's category were chosen."""
-    items, categories = candidates.items[arms].tolist(), candidates.categories[arms].tolist()
-    left = list(range(len(items)))
-    places = []
-    for step in range(count):
-        # Those below the cap, or all where none is: as for the ranked places.
-        open_ = ([arm for arm in left if alike[arm] < cap] if cap else left) or left
-        drawn = draw([shares[arm] for arm in open_], seed, step)
-        arm = open_[drawn.arm]
-        numbers = tuple([items[other] for other in open_])
-        score, source = float(candidates.scores[arms[arm]]), int(candidates.sources[arms[arm]])
-        places.append(Place(items[arm], score, source, True, drawn.propensity, numbers))
-        left.remove(arm)
-        if (category := categories[arm]) >= 0:
-            alike = [seen + (own == category) for seen, own in zip(alike, categories, strict=True)]
+    columns = [column[at].tolist() for column in (candidates.items, candidates.scores, candidates.sources)]
+    places = list(map(Place, *columns, repeat(False), repeat(1.0), repeat(()), at.tolist()))
+    # Fewer than wanted explore, or none, where there are no more candidates than places.
+    for number, arms, size in zip(exploring, drawn_from, sizes.tolist(), strict=False):
+        item, score, source, *_, own = places[number - 1]
+        others = tuple(candidates.items[arms[:size]].tolist())
+        places[number - 1] = Place(item, score, source, True, float(propensities[number - 1]), others, own)
     return places

@@ -1,4 +1,4 @@
-"""The loops of `models/slate.py`, compiled: choosing ranked places one by one, and the arms of exploration."""
+"""The loops of `models/slate.py`, compiled: choosing ranked places one by one, and drawing those that explore."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from models.compiled import read_only
-from models.exploration import shares_of
+from models.exploration import draw_of, shares_of
+from models.products import add_products
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int32]
@@ -45,8 +46,7 @@ def _choose(
             relevance[i] = (scores[i] / 2.0 - low / 2.0) / span
     likeness = np.zeros(n)
     compared = vectors.shape[0] > 0
-    # By dimension: the inner loop goes over candidates, and adds in one order on every machine.
-    # Rounded up, so that no rest of it goes one by one.
+    # By dimension, for `add_products`. Rounded up, so that no rest of a loop over candidates goes one by one.
     columns = np.zeros((vectors.shape[1], (n + TOGETHER - 1) // TOGETHER * TOGETHER), dtype=np.float32)
     if mmr_lambda < 1.0 and compared:
         for i in range(n):
@@ -80,11 +80,7 @@ def _choose(
             if not compared and same:
                 likeness[i] = 1.0
         if mmr_lambda < 1.0 and compared and place + 1 < count:
-            products[:] = np.float32(0.0)
-            for d in range(columns.shape[0]):
-                own = columns[d, best]
-                for i in range(columns.shape[1]):
-                    products[i] += own * columns[d, i]
+            add_products(columns, vectors[best], products)
             for i in range(n):
                 likeness[i] = max(likeness[i], products[i])
 
@@ -175,6 +171,40 @@ def _fill(
     return ranked, _pick_arms(items, scores, known, cap, explores, taken, alike, arms)
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _explore(
+    arms: Numbers, shares: Floats, categories: Numbers, alike: Numbers, cap: int, units: Floats
+) -> tuple[Numbers, Floats, Numbers, Numbers]:
+    """Draw one arm for each of `units`, none twice; of the arms below the cap, or of all where none is.
+
+    Gives the drawn candidates, the probability of each given those before it, a row of what each was drawn from, and
+    how many those are. `alike` is how many of each candidate's category were chosen, and is kept up.
+    """
+    steps = units.shape[0]
+    drawn, propensities = np.empty(steps, dtype=np.int32), np.empty(steps)
+    drawn_from, sizes = np.empty((steps, arms.shape[0]), dtype=np.int32), np.empty(steps, dtype=np.int32)
+    is_left = np.ones(arms.shape[0], dtype=np.bool_)
+    open_, of_open = np.empty(arms.shape[0], dtype=np.int32), np.empty(arms.shape[0])
+    for step in range(steps):
+        size = 0
+        for is_capped in (cap > 0, False):
+            for arm in range(arms.shape[0]):
+                if size < arms.shape[0] and is_left[arm] and not (is_capped and alike[arms[arm]] >= cap):
+                    open_[size], of_open[size] = arm, shares[arm]
+                    size += 1
+            if size > 0:
+                break
+        place, propensities[step] = draw_of(of_open[:size], units[step])
+        arm = open_[place]
+        for i in range(size):
+            drawn_from[step, i] = arms[open_[i]]
+        sizes[step], drawn[step], is_left[arm] = size, arms[arm], False
+        category = categories[arms[arm]]
+        for other in arms:
+            alike[other] += category >= 0 and categories[other] == category
+    return drawn, propensities, drawn_from, sizes
+
+
 def _compose_py(
     items: Numbers,
     scores: Floats,
@@ -188,13 +218,18 @@ def _compose_py(
     cap: int,
     mmr_lambda: float,
     k: int,
-    explores: int,
+    exploring: Numbers,
+    units: Floats,
     exploration: tuple[int, int, float, float, float],
-) -> tuple[Numbers, Numbers, Numbers, Floats]:
-    """The places of the ranked candidates, those of the arms, of how many chosen ones each arm's category is, and the
-    arms' shares (`models/exploration.py`). `exploration` is arms, draws, floor and the prior clicks and misses."""
+) -> tuple[Numbers, Floats, Numbers, Numbers]:
+    """All of a slate at once: the candidate in each place, and with what probability it came there.
+
+    `exploring` are the places that explore, counted from 1, in order, and `units` the number in [0, 1) that draws for
+    each. `exploration` is arms, draws, floor and the prior clicks and misses. The probability is 1 in a ranked place;
+    after those two come, for each place that explored, what it was drawn from, and how many those are.
+    """
     arms_most, draws, floor, prior_clicks, prior_misses = exploration
-    n = items.shape[0]
+    n, explores = items.shape[0], exploring.shape[0]
     chosen, alike = np.empty(min(k, n), dtype=np.int32), np.empty(n, dtype=np.int32)
     arms = np.empty(arms_most if explores > 0 else 0, dtype=np.int32)
     # How much is known of each candidate.
@@ -208,15 +243,27 @@ def _compose_py(
     shares = np.empty(found)
     if found > 0:
         shares_of(impressions[arms], clicks[arms], prior_clicks, prior_misses, np.uint64(seed), draws, floor, shares)
-    return chosen[:ranked], arms, alike[arms], shares
+    drawn, of_drawn, drawn_from, sizes = _explore(
+        arms, shares, categories, alike, cap, units[: explores if found > 0 else 0]
+    )
+    at = np.empty(ranked + drawn.shape[0], dtype=np.int32)
+    propensities = np.ones(at.shape[0])
+    explored = 0
+    for place in range(at.shape[0]):
+        if explored < drawn.shape[0] and exploring[explored] == place + 1:
+            at[place], propensities[place] = drawn[explored], of_drawn[explored]
+            explored += 1
+        else:
+            at[place] = chosen[place - explored]
+    return at, propensities, drawn_from, sizes
 
 
 _FLOATS = read_only(types.float64)
-compose_places: Callable[..., tuple[Numbers, Numbers, Numbers, Floats]] = njit(
-    types.Tuple((types.int32[::1], types.int32[::1], types.int32[::1], types.float64[::1]))(
+compose_places: Callable[..., tuple[Numbers, Floats, Numbers, Numbers]] = njit(
+    types.Tuple((types.int32[::1], types.float64[::1], types.int32[:, ::1], types.int32[::1]))(
         *(read_only(types.int32), _FLOATS, read_only(types.int32), read_only(types.float32, 2)),
         *(read_only(types.boolean), _FLOATS, _FLOATS, _FLOATS),
-        *(types.uint64, types.int64, types.float64, types.int64, types.int64),
+        *(types.uint64, types.int64, types.float64, types.int64, read_only(types.int32), _FLOATS),
         types.Tuple((types.int64, types.int64, types.float64, types.float64, types.float64)),
     ),
     cache=True,

@@ -181,10 +181,6 @@ class Trending:
         """The leaders that are not barred, best first."""
         return leading(self._leaders[CANDIDATES_AT], self._lengths[CANDIDATES_AT], barred, limit)
 
-    def leaders(self) -> Numbers:
-        """The leaders of all half-lives, each once, in no order."""
-        return any_leaders(self._leaders, self._lengths, self._length)
-
     def scores(self, numbers: Numbers, at_us: int, half_life: int = CANDIDATES_AT) -> Floats:
         """The decayed counts of items at a time: float32, 0 for an item without interactions."""
         return decayed(self._counts, self._landmarks_us, half_life, numbers, at_us)

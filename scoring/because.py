@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.candidates import BATCH, CONTENT, COVISITATION, FACTORS, SOURCES
 from models.cross_features import UNLIFTED
@@ -34,23 +33,15 @@ def behind(recommender: Recommender, visit: Visit, chosen: Sequence[tuple[int, i
 
     The state need not be held: what the writer changes meanwhile makes a reason a little older or newer, no more.
     """
-    if not len(visit.items):
+    if not len(visit.items) or not chosen:
         return [Why(item, source) for item, source in chosen]
-    asked = [item for item, source in chosen if source in (COVISITATION, BATCH)]
-    places = dict.fromkeys(asked, NOBODY)
-    if asked:
-        found = recommender.covisitation.because(visit, np.array(asked, dtype=np.int32)).tolist()
-        places = dict(zip(asked, found, strict=True))
-    alike = [item for item, source in chosen if source == CONTENT]
-    if alike:
-        category = recommender.index.category
-        newest = _newest_of_each_kind(category, visit)
-        places |= {item: newest.get(int(category[item]), NOBODY) for item in alike}
-    items = visit.items.tolist()
-    return [
-        Why(item, source, items[place] if (place := places.get(item, NOBODY)) >= 0 else NOBODY)
-        for item, source in chosen
-    ]
+    found = recommender.behind(
+        visit,
+        np.array([item for item, _ in chosen], dtype=np.int32),
+        np.array([source in (COVISITATION, BATCH) for _, source in chosen]),
+        np.array([source == CONTENT for _, source in chosen]),
+    ).tolist()
+    return [Why(item, source, by) for (item, source), by in zip(chosen, found, strict=True)]
 
 
 def in_words(why: Why, index: ItemIndex, is_stranger: bool, category: str | None = None) -> str:
@@ -81,13 +72,3 @@ def category_of(index: ItemIndex, number: int) -> str | None:
     """The category of an item; None where it has none."""
     facts = index.facts(number)
     return None if facts is None else facts.category
-
-
-def _newest_of_each_kind(category: NDArray[np.int32], visit: Visit) -> dict[int, int]:
-    """By category, the place of the newest of the visitor's items that says that it was liked."""
-    codes, weights = category[visit.items].tolist(), visit.weights.tolist()
-    newest: dict[int, int] = {}
-    for place, (code, weight) in enumerate(zip(codes, weights, strict=True)):
-        if code >= 0 and weight > 0.0:
-            newest.setdefault(code, place)
-    return newest

@@ -85,8 +85,7 @@ class SlateMaker:
         making.stages.mark("rank")
         places = self._places(making, found, ranked, sources)
         making.stages.mark("slate")
-        row_of = dict(zip(items.tolist(), range(len(items)), strict=True))
-        vectors = packed_rows(rows[[row_of[place.item] for place in places], OF_ITEM:])
+        vectors = packed_rows(rows[[place.at for place in places], OF_ITEM:])
         reasons = self._reasons(making, found, places, recommender)
         ids = found.index.ids
         shown = [
@@ -182,4 +181,5 @@ def _by_score(contenders: Contenders, k: int) -> list[Place]:
     usable = np.flatnonzero(~contenders.barred & np.isfinite(contenders.scores))
     best = usable[np.argsort(-contenders.scores[usable], kind="stable")[:k]]
     items, scores, sources = (column[best].tolist() for column in contenders[:3])
-    return [Place(item, score, source) for item, score, source in zip(items, scores, sources, strict=True)]
+    columns = zip(items, scores, sources, best.tolist(), strict=True)
+    return [Place(item, score, source, at=at) for item, score, source, at in columns]

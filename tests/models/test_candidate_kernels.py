@@ -18,6 +18,7 @@ from models.item_index import ItemFacts, ItemIndex
 from models.recommender import Recommender
 from models.trending import HALF_LIVES_US, LEADERS, Trending
 from models.visit import Visit, empty_visit
+from tests.models.alone import leaders_of, products
 from tests.models.shop import MINUTE_US, START_US, hash_of, shopping, told
 
 RANDOM = np.random.default_rng(8)
@@ -113,7 +114,7 @@ def test_factors_find_what_a_product_of_all_finds() -> None:
         factors.learn_one((n * 3) % 200, 1.0, visit)
     barred = RANDOM.random(200) < 0.3
     searched = np.arange(0, 200, 2, dtype=np.int32)
-    scored = factors.scores(visit, searched, barred)
+    scored = products(factors, visit, searched, barred)
     assert scored is not None
     logits = scored.of(np.arange(200, dtype=np.int32))
     expected = [n for n in np.argsort(-logits, kind="stable").tolist() if not barred[n] and n % 2 == 0][:15]
@@ -133,7 +134,7 @@ def test_leaders_of_a_part_are_those_of_all_its_counts() -> None:
         found.tolist() == [n for n in np.argsort(-counts, kind="stable").tolist() if n % 10 == 3 and counts[n] > 0][:30]
     )
     leaders = {n for h in range(len(HALF_LIVES_US)) for n in trending.top(LEADERS, h).tolist()}
-    assert sorted(trending.leaders().tolist()) == sorted(leaders)
+    assert sorted(leaders_of(trending).tolist()) == sorted(leaders)
     nothing = np.zeros(2_000, dtype=np.bool_)
     nothing[found[0]] = True
     assert trending.top_without(9, nothing).tolist() == [n for n in trending.top(10).tolist() if n != found[0]][:9]

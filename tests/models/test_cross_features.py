@@ -110,6 +110,49 @@ def test_a_feature_is_what_its_name_says(found: dict[str, list[float]], name: st
     assert found[name] == pytest.approx(expected, rel=1e-5, abs=1e-7, nan_ok=True)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_many_are_compared_as_plain_numpy_does_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, m, width = 90, 20, 7
+
+    def drawn(size: int) -> Rows:
+        return rng.random(size).astype(np.float32)
+
+    scores, blend = rng.integers(0, 9, (n, len(SOURCES))).astype(np.float32), rng.integers(0, 9, n).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.3] = np.nan
+    scores[:, 2] = np.nan
+    kinds, kinds_of_recent = rng.integers(-1, 5, n).astype(np.int32), rng.integers(-1, 5, m).astype(np.int32)
+    weights, own, others = drawn(m), drawn(n * width).reshape(n, width), drawn(m * width).reshape(m, width)
+    weights[rng.random(m) < 0.3] = 0.0
+    times_us = AT_US - np.arange(m, dtype=np.int64) * H_US // 8
+    known = CandidateFacts(kinds, drawn(n), drawn(n), np.ones(n, dtype=np.int64), drawn(n), drawn(n), own)
+    recent = Recents(kinds_of_recent, drawn(m), weights, times_us, others)
+    found = cross_features(scores, blend, known, recent, AT_US)
+    by_name = {name.removeprefix("cross_"): found[:, i] for i, name in enumerate(CROSS_FEATURES)}
+
+    liked = np.flatnonzero(weights > 0.0)
+    worth = 0.8 ** np.arange(len(liked))
+    same = (kinds[:, None] == kinds_of_recent[liked]) & (kinds[:, None] >= 0)
+    products = own @ others[liked].T
+    expected = {
+        "category_share": same.mean(axis=1),
+        "category_recency": same @ worth / worth.sum(),
+        "category_last": same[:, 0],
+        "category_session": (same & (AT_US - times_us[liked] <= H_US // 2)).any(axis=1),
+        "category_crowd": (kinds[:, None] == kinds).mean(axis=1),
+        "likeness_last": products[:, 0],
+        "likeness_best": products.max(axis=1),
+        "likeness_mean": products @ worth / worth.sum(),
+    }
+    for name, values in expected.items():
+        known_only = np.where((kinds < 0) & name.startswith("category"), np.nan, values)
+        np.testing.assert_allclose(by_name[name], known_only, rtol=1e-5, atol=1e-6, err_msg=name)
+    for name, column in {**dict(zip(SOURCES, scores.T, strict=True)), "blend": blend}.items():
+        ranks = 1 + (column[None, :] > column[:, None]).sum(axis=1)
+        nearness = np.where(np.isnan(column), np.nan, 1.0 / ranks)
+        np.testing.assert_allclose(by_name[f"{name}_nearness"], nearness, rtol=1e-6, err_msg=name)
+
+
 def test_an_hour_in_the_session_counts_as_the_session() -> None:
     late = recents()._replace(times_us=np.full(3, AT_US - H_US // 2, dtype=np.int64))
     found = columns(cross_features(SCORES, floats(0.5, 0.9, 0.1), facts(), late, AT_US))

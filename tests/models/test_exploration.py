@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.exploration import ExplorationSettings, draw, probabilities, seed_of
+from models.exploration import LARGEST_SEED, ExplorationSettings, draw_of, exact_sum, seed_of, shares_of, unit_of
 
 SETTINGS = ExplorationSettings(places=(1,), floor=0.2, draws=64)
 SHOWN = np.array([0.0, 5.0, 100.0, 1000.0])
 CLICKED = np.array([0.0, 1.0, 30.0, 20.0])
+
+
+class Drawn(NamedTuple):
+    arm: int
+    propensity: float
+
+
+def probabilities(
+    shown: NDArray[np.float64], clicked: NDArray[np.float64], seed: int, own: ExplorationSettings
+) -> NDArray[np.float64]:
+    found = np.empty(len(shown))
+    shares_of(shown, clicked, own.prior_clicks, own.prior_misses, seed & LARGEST_SEED, own.draws, own.floor, found)
+    return found
+
+
+def draw(among: list[float] | NDArray[np.float64], seed: int, step: int = 0) -> Drawn:
+    return Drawn(*draw_of(np.array(among, dtype=np.float64), unit_of(seed, step)))
 
 
 def shares(seed: int = 1, settings: ExplorationSettings = SETTINGS) -> NDArray[np.float64]:
@@ -84,3 +106,20 @@ def test_counts_that_make_no_sense_still_give_probabilities() -> None:
     found = probabilities(odd, np.array([1.0, np.nan, 9.0, 0.0]), 2**64 + 5, SETTINGS)
     assert found.sum() == pytest.approx(1.0)
     assert found.min() > 0.0
+
+
+@given(st.lists(st.floats(-1e9, 1e9) | st.floats(-1e-9, 1e-9) | st.sampled_from([0.1, 0.2, 1e16, -1e16]), max_size=70))
+def test_shares_are_summed_as_exactly_as_python_does_it(values: list[float]) -> None:
+    assert exact_sum(np.array(values, dtype=np.float64)) == math.fsum(values)
+
+
+@given(st.lists(st.floats(0.001, 1.0) | st.just(0.0), min_size=1, max_size=64), st.floats(0.0, 1.0, exclude_max=True))
+def test_an_arm_is_drawn_as_plain_python_would(values: list[float], unit: float) -> None:
+    total, passed, last = math.fsum(values), 0.0, -1
+    for arm, share in enumerate(values):
+        if share > 0.0:
+            passed, last = passed + share, arm
+            if unit * total < passed:
+                break
+    if last >= 0:
+        assert draw_of(np.array(values), unit) == (last, values[last] / total)

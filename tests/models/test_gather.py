@@ -12,6 +12,7 @@ from models.batch_items import BatchItems, Neighbours
 from models.candidates import BATCH, CONTENT, COVISITATION, FACTORS, NEWCOMERS_MOST, NOTHING, SOURCES, TRENDING, blend
 from models.recommender import Recommender
 from models.visit import Visit, empty_visit
+from tests.models.alone import leaders_of, products
 from tests.models.shop import MINUTE_US, shopping, told
 
 EVENTS = shopping(900)
@@ -56,7 +57,7 @@ def one_by_one(
     barred = recommender.index.barred(visit.seen, visit.items, visit.category)
     said = {
         COVISITATION: recommender.covisitation.scores(visit, barred),
-        FACTORS: recommender.factors.scores(visit, searched, barred),
+        FACTORS: products(recommender.factors, visit, searched, barred),
         CONTENT: recommender.content.scores(visit.items, visit.weights, NOTHING, barred),
         BATCH: recommender.of_batch(visit, barred),
     }
@@ -95,7 +96,7 @@ def test_candidates_are_what_each_source_says_alone(request: pytest.FixtureReque
 def test_of_many_items_factors_search_those_that_lead(plain: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.factors.SEARCHED_LIMIT", len(plain.index) - 1)
     monkeypatch.setattr(plain.trends, "_lengths", np.minimum(plain.trends._lengths, 12))
-    leaders = plain.trends.leaders()
+    leaders = leaders_of(plain.trends)
     assert len(leaders) < len(plain.index) // 2
     for visit in visits(plain):
         assert plain.candidates(visit, 40).items.tolist() == one_by_one(plain, visit, 40, leaders)[0]

@@ -14,6 +14,7 @@ from models.number_table import NumberTable
 from models.trending import DAY_US, HALF_LIVES_US, Trending
 from models.visit import Visit
 from models.visitors import ACTIONS_LIMIT, BLOCK, Visitors
+from tests.models.alone import products
 from tests.models.shop import START_US
 
 NOTHING_BARRED = np.zeros(1_000, dtype=np.bool_)
@@ -113,13 +114,13 @@ def test_factors_learn_which_items_go_together_without_having_met_the_pair() -> 
         first, second = (shelf + random.choice(20, 2, replace=False)).tolist()
         if {first, second} != {0, 1}:
             factors.learn_one(second, 1.0, visit_of(first))
-    products = factors.scores(visit_of(0), np.arange(40, dtype=np.int32), np.zeros(40, dtype=np.bool_))
-    assert products is not None
-    numbers, scores = products.top(15)
+    found = products(factors, visit_of(0), np.arange(40, dtype=np.int32), np.zeros(40, dtype=np.bool_))
+    assert found is not None
+    numbers, scores = found.top(15)
     assert np.mean(numbers < 20) > 0.9
-    np.testing.assert_allclose(scores, products.of(numbers), rtol=1e-5, atol=1e-5)
-    assert products.of(np.array([1], dtype=np.int32))[0] > products.of(np.arange(20, 40, dtype=np.int32)).max()
-    assert factors.scores(visit_of(), np.arange(40, dtype=np.int32), np.zeros(40, dtype=np.bool_)) is None
+    np.testing.assert_allclose(scores, found.of(numbers), rtol=1e-5, atol=1e-5)
+    assert found.of(np.array([1], dtype=np.int32))[0] > found.of(np.arange(20, 40, dtype=np.int32)).max()
+    assert products(factors, visit_of(), np.arange(40, dtype=np.int32), np.zeros(40, dtype=np.bool_)) is None
 
 
 def test_visitors_keep_the_newest_actions_within_their_bounds() -> None:

@@ -280,8 +280,10 @@ def test_because_names_the_item_that_led_there() -> None:
         recommender.learn_one(Interaction("ann", item, "view", None, END_US))
     visit = recommender.visit("ann", END_US)
     asked = np.array([recommender.index.number_of(item) for item in ("aliens", "dumbo")], dtype=np.int32)
-    places = recommender.covisitation.because(visit, asked)
-    assert [recommender.index.ids[number] for number in visit.items[places]] == ["alien", "bambi"]
+    all_, none = np.ones(2, dtype=np.bool_), np.zeros(2, dtype=np.bool_)
+    led = recommender.behind(visit, asked, all_, none)
+    assert [recommender.index.ids[number] for number in led] == ["alien", "bambi"]
+    assert recommender.behind(visit, asked, none, none).tolist() == [-1, -1]
     found = recommender.candidates(visit)
     column = found.scores[found.items == recommender.index.number_of("aliens"), COVISITATION]
     assert column[0] > 0.0
@@ -293,3 +295,15 @@ def test_who_is_forgotten_left_nothing() -> None:
     assert not recommender.forget("user-1")
     assert len(recommender.visit("user-1", END_US).items) == 0
     assert Recommender.decode(recommender.encode(), hash_of).digest() == recommender.digest()
+
+
+def test_who_is_alike_is_the_newest_liked_item_of_the_category() -> None:
+    recommender = Recommender(hash_of)
+    for item, category in (("alien", "sf"), ("solaris", "sf"), ("dune", "sf"), ("bambi", "film"), ("new", None)):
+        recommender.put_item(ItemFacts(item, category=category))
+    for minute, (kind, item) in enumerate([("view", "alien"), ("view", "solaris"), ("hide", "dune")]):
+        recommender.learn_one(Interaction("ann", item, kind, None, START_US + minute * MINUTE_US))
+    asked = np.array([recommender.index.number_of(item) for item in ("dune", "bambi", "new")], dtype=np.int32)
+    all_, none = np.ones(3, dtype=np.bool_), np.zeros(3, dtype=np.bool_)
+    found = recommender.behind(recommender.visit("ann", END_US), asked, none, all_).tolist()
+    assert found == [recommender.index.number_of("solaris"), -1, -1]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.exploration import ExplorationSettings
+from models.exploration import ExplorationSettings, draw_of, shares_of, unit_of
 from models.slate import Contenders, Exposures, Place, SlateSettings, compose
 
 EXPLORING = SlateSettings(exploration=ExplorationSettings(places=(2, 4)))
@@ -37,7 +37,7 @@ def items(found: list[Place]) -> list[int]:
 
 def test_by_score_alone_the_best_come_first() -> None:
     found = compose(contenders([0.1, 0.9, 0.5]), 2, SlateSettings())
-    assert [tuple(place) for place in found] == [(101, 0.9, 1, False, 1.0, ()), (102, 0.5, 2, False, 1.0, ())]
+    assert [tuple(place) for place in found] == [(101, 0.9, 1, False, 1.0, (), 1), (102, 0.5, 2, False, 1.0, (), 2)]
 
 
 def test_equal_scores_go_by_item_number_whatever_the_order() -> None:
@@ -177,6 +177,28 @@ def test_the_logged_propensity_is_how_often_it_happens() -> None:
     # Inverse propensities undo the draw: each arm counts once a slate.
     assert inverse.mean() == pytest.approx(1.0, abs=4 * inverse.std() / np.sqrt(len(inverse)))
     assert np.mean([place.item == 101 for place in drawn]) > 0.6
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_explores_is_what_drawing_arm_by_arm_in_python_gives(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    given_ = contenders(rng.random(60).tolist(), rng.integers(-1, 4, 60).tolist())
+    own = ExplorationSettings(places=(2, 5), arms=12)
+    shown = np.floor(rng.random(60) * 9)
+    clicked = np.floor(shown / 3)
+    found = compose(given_, 6, SlateSettings(exploration=own), Exposures(shown, clicked, seed))
+    left = [arm - 100 for arm in found[1].arms]
+    assert len(left) == 12
+    shares = np.empty(12)
+    shares_of(shown[left], clicked[left], own.prior_clicks, own.prior_misses, seed, own.draws, own.floor, shares)
+    share_of = dict(zip(left, shares.tolist(), strict=True))
+    for step, place in enumerate((found[1], found[4])):
+        assert place.arms == tuple(arm + 100 for arm in left)
+        arm, propensity = draw_of(np.array([share_of[one] for one in left]), unit_of(seed, step))
+        assert (place.item, place.propensity, place.explored) == (left[arm] + 100, propensity, True)
+        assert place.score == given_.scores[place.at]
+        left.pop(arm)
+    assert [place.item - 100 for place in found] == [place.at for place in found]
 
 
 def test_vectors_for_some_candidates_only_are_refused() -> None:
