@@ -7,6 +7,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -30,6 +31,7 @@ class Metrics(ThreadingHTTPServer):
         self.status = 200
         self.text: str | None = None
         self.keys: list[str | None] = []
+        self.asked: list[str] = []
         Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, *_: object) -> None:
@@ -47,6 +49,7 @@ class Asked(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, Metrics)
         server.keys.append(self.headers.get("authorization"))
+        server.asked.append(self.path)
         server.service.pass_s(1.0)
         content = (server.service.text() if server.text is None else server.text).encode()
         self.send_response(server.status)
@@ -70,6 +73,8 @@ def test_a_look_finds_what_the_service_says(metrics: Metrics) -> None:
         found = scrape()
         assert found["headrace_outcomes_total"] == metrics.service()["headrace_outcomes_total"]
         assert metrics.keys == ["Bearer hr_7"]
+        path, _, question = metrics.asked[0].partition("?")
+        assert path == "/metrics" and set(parse_qs(question)["name[]"]) == WANTED
 
 
 @pytest.mark.parametrize(
