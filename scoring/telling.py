@@ -21,8 +21,10 @@ from scoring.tally import Counts
 
 LIMIT_S = 0.8
 """Of one part of the whole: BentoML would refuse all of it after a second."""
-KEPT_S = 5.0
-"""How old what Redis said may be where only some samples are asked for."""
+LOG_KEPT_S = 5.0
+"""How old what Redis said of the log may be where only some samples are asked for."""
+REPORTS_KEPT_S = 15.0
+"""How old reports may be there, of which the quickest come each minute or so. To read both takes as long as a look."""
 TABLE = (*OF_SCORING, *OF_RECOMMENDING)
 
 
@@ -46,7 +48,7 @@ class Telling:
         self._published = published
         self._clock = clock
         self._reports_lock, self._kept_lock = Lock(), Lock()
-        self._kept, self._kept_at_s = "", -KEPT_S
+        self._kept, self._kept_at_s = "", -REPORTS_KEPT_S
 
     async def whole(self) -> str:
         """All of it but what BentoML tells. Each part is made in another thread, and left out where it is late."""
@@ -54,9 +56,9 @@ class Telling:
         return "".join(told)
 
     def some(self, names: Collection[str]) -> str:
-        """The samples of these names, without comments. Where Redis hangs it takes a second, once in `KEPT_S`."""
+        """The samples of these names, without comments. Where Redis hangs it takes a second, once in `LOG_KEPT_S`."""
         counted = counts_text(only_live_versions(self._counts()), TABLE, names)
-        return counted + own_text(names) + only(self._from_redis(), names)
+        return counted + own_text(names) + only(self._log.text(LOG_KEPT_S) + self._kept_reports(), names)
 
     def close(self) -> None:
         """Close the connections."""
@@ -71,11 +73,10 @@ class Telling:
             self._published.renew()
             return "".join(report.text() for report in self._reports)
 
-    def _from_redis(self) -> str:
+    def _kept_reports(self) -> str:
         with self._kept_lock:
-            if self._clock() - self._kept_at_s >= KEPT_S:
-                self._kept = self._log.text(KEPT_S) + self._reported()
-                self._kept_at_s = self._clock()
+            if self._clock() - self._kept_at_s >= REPORTS_KEPT_S:
+                self._kept, self._kept_at_s = self._reported(), self._clock()
             return self._kept
 
 

@@ -108,6 +108,23 @@ def test_the_command_collects_as_long_as_it_runs_and_keeps_what_it_saw(metrics: 
         assert days.read(["events_per_s"], ended_s - 120, ended_s).values["events_per_s"]
 
 
+def test_several_addresses_are_one_service_and_one_that_is_away_is_said(metrics: Metrics, tmp_path: Path) -> None:
+    with Metrics() as other, Metrics() as gone:
+        gone.shutdown()
+        gone.server_close()
+        named = f"{metrics.url} {other.url} {gone.url}"
+        with collecting(Settings({"home": str(tmp_path), "review_service": named}, {})) as live:
+            assert live is not None
+            collector, history = live
+            collector.watched()
+            until(lambda: history.latest("events_per_s") is not None, lambda: collector.newest)
+            tick, standing = collector.newest, collector.standing
+        other.shutdown()
+    assert tick.away.startswith("1 of 3 addresses away") and gone.url in tick.away
+    assert tick.values["events_total"] == sum(standing["headrace_outcomes_total"].values())
+    assert metrics.asked and other.asked
+
+
 def test_without_an_address_nothing_is_collected_and_a_wrong_one_is_named(tmp_path: Path) -> None:
     with collecting(Settings({"home": str(tmp_path)}, {})) as live:
         assert live is None

@@ -9,7 +9,7 @@ import pytest
 from scoring.dead_processes import VARIABLE
 from scoring.metric_text import only
 from scoring.tally import Counts
-from scoring.telling import KEPT_S, Telling
+from scoring.telling import LOG_KEPT_S, REPORTS_KEPT_S, Telling
 
 LIVE = ("fraud", "batch", "v2")
 
@@ -20,9 +20,11 @@ class Made:
     def __init__(self, name: str) -> None:
         self.name = name
         self.asked = 0
+        self.may_be_s: list[float] = []
 
     def text(self, kept_s: float = 1.0) -> str:
         self.asked += 1
+        self.may_be_s.append(kept_s)
         return f'# HELP {self.name} Made.\n{self.name}{{topic="a b"}} {self.asked}\n'
 
     def renew(self) -> None:
@@ -63,14 +65,20 @@ def test_some_samples_are_those_of_the_whole(house: House) -> None:
     assert len(some.splitlines()) == 3
 
 
-def test_what_redis_says_is_kept_for_some_and_fresh_for_all(house: House) -> None:
-    names = {"headrace_skew_report", "headrace_lag_seconds"}
+def test_reports_are_kept_for_some_and_fresh_for_all(house: House) -> None:
+    names = {"headrace_skew_report"}
     first = house.telling.some(names)
-    house.now_s += KEPT_S - 0.1
+    house.now_s += REPORTS_KEPT_S - 0.1
     assert house.telling.some(names) == first
-    assert "} 2" in asyncio.run(house.telling.whole())
+    assert 'headrace_skew_report{topic="a b"} 2' in asyncio.run(house.telling.whole())
     house.now_s += 0.2
     assert house.telling.some(names) == first.replace("} 1", "} 3")
+
+
+def test_the_log_is_asked_less_often_for_some_than_for_all(house: House) -> None:
+    house.telling.some({"headrace_lag_seconds"})
+    asyncio.run(house.telling.whole())
+    assert house.log.may_be_s == [LOG_KEPT_S, 1.0]
 
 
 def test_versions_that_score_no_more_are_told_to_nobody(house: House) -> None:
