@@ -19,13 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import scoring
 from headrace.cli import main
-from headrace.cold import ARCHIVE_FOLDER
 from headrace.settings import SETTINGS, Settings
 from review import alert_prometheus
 from review.alert_file import load_alerts
-from review.service_addresses import ServiceAddresses
 from scoring.feedback_metrics import FeedbackRound, feedback_text
-from scoring.live_models import registry_of
 from scoring.metric_table import EVERY, LATENCY_BUCKETS_S
 from scoring.quality_metrics import Quality, quality_text
 from scoring.quality_report import DriftHeadline, EvaluationHeadline, Spread
@@ -68,6 +65,10 @@ def pods() -> list[tuple[str, Document]]:
 
 def containers() -> list[tuple[str, Document]]:
     return [(f"{name}/{one['name']}", one) for name, pod in pods() for one in pod["containers"]]
+
+
+def named(kind: str, name: str) -> Document:
+    return next(one for one in documents() if (one["kind"], one["metadata"]["name"]) == (kind, name))
 
 
 def compose() -> dict[str, Document]:
@@ -268,55 +269,6 @@ def test_the_pages_of_the_stack_know_the_service_and_are_watched_at_their_own_po
     assert pages.review_service == f"http://service:{service.port}" and pages.home == service.home
     assert f"'127.0.0.1', {pages.review_port}" in " ".join(stack["pages"]["healthcheck"]["test"])
     assert stack["pages"]["ports"] == [f"127.0.0.1:{pages.review_port}:{pages.review_port}"]
-
-
-def test_the_pages_of_the_cluster_ask_every_pod_of_the_service_and_keep_cases_where_the_keeper_does() -> None:
-    config = next(one for one in documents() if one["kind"] == "ConfigMap")["data"]
-    pages = next(one for name, one in containers() if name == "headrace-pages/pages")
-    given = {one["name"]: one for one in pages["env"]}
-    settings = Settings({}, config | {name: one["value"] for name, one in given.items() if "value" in one})
-    addresses = ServiceAddresses(settings.review_service, lambda name, port: [f"{name}/{port}"])
-    assert addresses.are_looked_up and addresses.now() == ["http://scoring-pods/3000:3000"]
-    service = named("Service", "scoring-pods")["spec"]
-    scoring = named("Deployment", "headrace-scoring")["spec"]
-    assert service["clusterIP"] == "None", "else the name has one address, and behind it now this pod and now that"
-    assert service["selector"] == scoring["selector"]["matchLabels"] == scoring["template"]["metadata"]["labels"]
-    assert service["ports"][0]["port"] == scoring["template"]["spec"]["containers"][0]["ports"][0]["containerPort"]
-    # The keeper reads the same Secret, whole; the pages do not start without this one word of it.
-    assert given["HEADRACE_CASES"]["valueFrom"] == {"secretKeyRef": {"name": "headrace", "key": "HEADRACE_CASES"}}
-    assert {"secretRef": {"name": "headrace", "optional": True}} in next(
-        one["envFrom"] for name, one in containers() if name.startswith("headrace-keeper/")
-    )
-
-
-def test_the_pages_of_the_cluster_are_watched_and_reached_at_their_port_and_find_what_they_read() -> None:
-    config = next(one for one in documents() if one["kind"] == "ConfigMap")["data"]
-    pages = next(one for name, one in containers() if name == "headrace-pages/pages")
-    settings = Settings({}, config)
-    assert pages["ports"] == [{"name": "http", "containerPort": settings.review_port}]
-    assert named("Service", "pages")["spec"]["ports"][0]["port"] == settings.review_port
-    probes = [pages[probe]["tcpSocket"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
-    assert probes == [{"port": "http"}] * 3, "of connections: an outage of PostgreSQL must not start it again"
-    spec = named("Deployment", "headrace-pages")["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
-    claims = {
-        one["name"]: one["persistentVolumeClaim"]["claimName"]
-        for one in spec["template"]["spec"]["volumes"]
-        if "persistentVolumeClaim" in one
-    }
-    mounted = {one["mountPath"]: one for one in pages["volumeMounts"]}
-    archive = mounted[str(settings.home / ARCHIVE_FOLDER)]
-    assert claims[archive["name"]] == "headrace-archiver" and archive["readOnly"]
-    assert claims[mounted[str(registry_of(settings.home).directory)]["name"]] == "headrace-home"
-    assert claims[mounted[str(settings.home)]["name"]] == "headrace-pages"
-    # The archive's claim is one node's.
-    (near,) = spec["template"]["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    archiver = named("Deployment", "headrace-archiver")["spec"]["template"]["metadata"]["labels"]
-    assert near["labelSelector"]["matchLabels"] == archiver
-
-
-def named(kind: str, name: str) -> Document:
-    return next(one for one in documents() if (one["kind"], one["metadata"]["name"]) == (kind, name))
 
 
 def test_every_process_without_http_is_scraped_and_watched_at_its_metrics_port() -> None:
