@@ -16,6 +16,7 @@ from bench import (
     review_queue,
     rules,
     scoring,
+    scrape_cost,
     soak,
 )
 from bench.figures import Figures, show, write
@@ -32,6 +33,7 @@ BENCHES: dict[str, Callable[[], Figures]] = {
     "recommend": recommend.measure,
     "review-queue": review_queue.measure,
     "pages": pages_cost.measure,
+    "scrape": scrape_cost.measure,
 }
 VERDICTS = frozenset({"soak"})
 """Benches whose budgets are promises."""

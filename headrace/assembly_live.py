@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 
 from headrace.client_key import bearer, key_of
 from headrace.settings import InvalidSetting, Settings
 from review.collector import Collector
 from review.scrape import Counts, Scrape
+from review.scrape_all import ScrapeAll
 from review.series import Series
 from review.series_file import SeriesFile, SeriesUnavailable
 from review.series_history import SeriesHistory
 from review.series_table import WANTED
+from review.service_addresses import InvalidAddress, ServiceAddresses
 
 FILE = "series.sqlite"
+TIMEOUT_OF_SEVERAL_S = 2.5
+"""Of one address of several: less than a look waits for all of them."""
 logger = logging.getLogger(__name__)
 
 
@@ -35,24 +38,32 @@ def collecting(settings: Settings, counts: Counts | None = None) -> Iterator[tup
     if not url:
         yield None
         return
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-        raise InvalidSetting(f"HEADRACE_REVIEW_SERVICE={url!r} is no address; give one such as http://127.0.0.1:3000")
     try:
-        key = key_of(None)
+        addresses = ServiceAddresses(url)
+    except InvalidAddress as error:
+        raise InvalidSetting(f"HEADRACE_REVIEW_SERVICE: {error}") from None
+    try:
+        headers = bearer(key_of(None))
     except ValueError as error:
         raise InvalidSetting(str(error)) from None
-    scrape = Scrape(url, WANTED, bearer(key))
-    try:
-        with _collector(settings, scrape) as made:
+    with closing(_asked(addresses, headers)) as asked:
+        away = (lambda: asked.away) if isinstance(asked, ScrapeAll) else str
+        with _collector(settings, asked, away) as made:
             yield made
-    finally:
-        scrape.close()
+
+
+def _asked(addresses: ServiceAddresses, headers: Mapping[str, str]) -> Scrape | ScrapeAll:
+    if addresses.is_one:
+        return Scrape(addresses.now()[0], WANTED, headers)
+    return ScrapeAll(addresses, lambda url: Scrape(url, WANTED, headers, TIMEOUT_OF_SEVERAL_S))
 
 
 @contextmanager
-def _collector(settings: Settings, counts: Counts) -> Iterator[tuple[Collector, SeriesHistory]]:
+def _collector(
+    settings: Settings, counts: Counts, away: Callable[[], str] = str
+) -> Iterator[tuple[Collector, SeriesHistory]]:
     days, series = _days(settings), Series()
-    collector = Collector(counts, series, days)
+    collector = Collector(counts, series, days, away=away)
     collector.start()
     try:
         yield collector, SeriesHistory(series, days)

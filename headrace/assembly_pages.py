@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
@@ -49,15 +49,15 @@ def say_first_link(settings: Settings, parts: Parts, port: int) -> None:
 class MountedPages:
     """The pages within the service, which has one worker then: `Settings` sees to it. Close it when that ends."""
 
-    def __init__(self, settings: Settings, told: Callable[[], str]) -> None:
-        """`told` is what /metrics says of this service; it is called by one thread each 2 to 10 s.
+    def __init__(self, settings: Settings, told: Callable[[Collection[str]], str]) -> None:
+        """`told` gives the samples of this service that have these names; one thread calls it each 2 to 10 s.
 
         Where their store is gone they answer 503 until it is back: no reason not to score. Raises what
         `working_parts` does otherwise.
         """
 
         def counts() -> Readings:
-            return parsed(told(), WANTED)
+            return parsed(told(WANTED), WANTED)
 
         port = settings.port or 3000
         self._opening = OpeningPages(

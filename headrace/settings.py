@@ -182,7 +182,11 @@ SETTINGS = (
         secret=True,
     ),
     Setting("review_url", "", "https address of the analysts' pages; empty: they answer on this machine alone"),
-    Setting("review_service", "", "address of the service whose /metrics the live dashboard shows; empty: none"),
+    Setting(
+        "review_service",
+        "",
+        "address of the service whose /metrics the live dashboard shows, or several with spaces between; empty: none",
+    ),
     Setting("review_pages", "off", "serve the analysts' pages beside the API, at its port: on or off", switch),
     Setting("review_port", "3100", "port the analysts' pages listen on", port_number),
     Setting("oidc_issuer", "", "OpenID Connect provider that people sign in with, as it calls itself; empty: none"),

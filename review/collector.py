@@ -32,13 +32,17 @@ class Tick(NamedTuple):
     trouble: str = ""
     versions: Mapping[tuple[str, str], float] = MappingProxyType({})
     """Scores a second by model and version."""
+    away: str = ""
+    """Which of several addresses do not answer; the numbers are those of the others."""
 
 
 Listener = Callable[[Tick], None]
 
 
 class Collector:
-    """Asks `counts` each two seconds while a page is open, else each ten: a look costs the service some milliseconds.
+    """Asks `counts` each two seconds while a page is open, else each ten: a look costs the service some scores' time.
+
+    `away` says which of several services did not answer the last look, where others did.
 
     A tick does, in this order: 1. ask and compute, 2. append to the series, 3. tell the listeners, 4. once a minute
     write to the file. A listener is called in the collector's thread and must not wait; one that raises is logged.
@@ -52,9 +56,11 @@ class Collector:
         clock: Callable[[], float] = time.time,
         tick_s: float = TICK_S,
         idle_tick_s: float = IDLE_TICK_S,
+        away: Callable[[], str] = str,
     ) -> None:
         self.series = series
         self._counts = counts
+        self._away = away
         self._days = days
         self._clock = clock
         self._tick_s, self._idle_tick_s = tick_s, idle_tick_s
@@ -110,7 +116,7 @@ class Collector:
 
     def tick(self) -> Tick:
         """Look once. Never raises: what is wrong is in the tick."""
-        at_s, trouble = self._clock(), ""
+        at_s, trouble, away = self._clock(), "", ""
         values: dict[str, float] = {}
         versions: dict[tuple[str, str], float] = {}
         try:
@@ -124,10 +130,11 @@ class Collector:
             self._window.add(Moment(at_s, self._unwound.add(readings)))
             values, versions = values_of(self._window), versions_of(self._window)
             self._standing = readings
-        tick = Tick(at_s, values, trouble, versions)
-        if trouble and not self._is_troubled:
-            logger.warning("%s", trouble)
-        self._is_troubled = bool(trouble)
+            away = self._away()
+        tick = Tick(at_s, values, trouble, versions, away)
+        if (trouble or away) and not self._is_troubled:
+            logger.warning("%s", trouble or away)
+        self._is_troubled = bool(trouble or away)
         if not self.series.append(at_s, values):
             return tick
         self._newest = tick

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
+from urllib.parse import urlencode
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -75,15 +76,23 @@ def _read(line: str) -> Iterator[tuple[str, Labels, float]]:
 class Scrape:
     """Asks one service, over a connection that stays open. `headers` may carry an API key; it is in no error's text."""
 
-    def __init__(self, url: str, wanted: Collection[str], headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        wanted: Collection[str],
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self._url = url.rstrip("/") + "/metrics"
+        # A service that does not know the question says everything.
+        self._asked = f"{self._url}?{urlencode([('name[]', name) for name in sorted(wanted)])}"
         self._wanted = wanted
-        self._client = httpx.Client(timeout=TIMEOUT_S, headers=dict(headers or {}))
+        self._client = httpx.Client(timeout=timeout_s, headers=dict(headers or {}))
 
     def __call__(self) -> Readings:
         """The numbers as the service says them now. Raises `ScrapeFailed`."""
         try:
-            with self._client.stream("GET", self._url) as answer:
+            with self._client.stream("GET", self._asked) as answer:
                 if answer.status_code in (401, 403):
                     raise ScrapeFailed(f"{self._url} asks for a key with the scope metrics:read; set HEADRACE_API_KEY")
                 if answer.status_code != 200:

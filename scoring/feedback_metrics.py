@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
+from scoring.metric_text import families_text
 from scoring.published import ReportFeed
 from stream.connection import RedisConnection
 
@@ -49,12 +48,10 @@ def publish(connection: RedisConnection, round_: FeedbackRound) -> None:
 
 def feedback_text(found: Mapping[str, FeedbackRound]) -> str:
     """The rounds by use case, in Prometheus's text format."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Rounds(found))
-    return generate_latest(registry).decode()
+    return families_text(_Rounds(found).collect())
 
 
-class _Rounds(Collector):
+class _Rounds:
     def __init__(self, found: Mapping[str, FeedbackRound]) -> None:
         self._found = found
 

@@ -21,6 +21,8 @@ from scoring.asgi_answer import respond
 from scoring.batch_door import USUAL, BatchDoor, Bounds
 from scoring.gate import Gate
 from scoring.key_feed import KeyFeed
+from scoring.metrics_door import PATH as METRICS
+from scoring.metrics_door import MetricsDoor, Tells
 from scoring.pages_door import Pages, PagesDoor
 from scoring.redeal import Redealing
 from scoring.rounds import Rounds
@@ -47,6 +49,7 @@ class FrontDoor:
         bounds: Bounds = USUAL,
         takes_records: bool = True,
         recommend: Callable[[], RecommendApi | None] = lambda: None,
+        telling: Callable[[], Tells | None] = lambda: None,
     ) -> None:
         from scoring.recommend_door import RecommendDoor  # here, as BentoML's parent process has no door
 
@@ -59,6 +62,7 @@ class FrontDoor:
         self._rounds = Rounds()
         self._batches = BatchDoor(bounds, self._rounds)
         self._recommendations = RecommendDoor(self._turns, body_limit, bounds)
+        self._metrics = MetricsDoor(telling)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a hot route, or pass the request on."""
@@ -97,6 +101,11 @@ class FrontDoor:
                 elif cleaned is not None:
                     await self.inner(*_with_body(scope, receive, cleaned), send)
                 return
+            if method == "GET" and path == METRICS and self.takes_records and scope.get("query_string"):
+                told = await self._metrics.answer(scope["query_string"])
+                if told is not None:
+                    await respond(send, told)
+                    return
             recommend = self.recommend()
             if recommend is not None and (route := self._recommendations.route_of(method, path)) is not None:
                 found_or_left = await self._recommend(recommend, route, scope, receive)
@@ -188,6 +197,8 @@ class Doors:
 
     api: ClassVar[Api | None] = None
     recommend: ClassVar[RecommendApi | None] = None
+    telling: ClassVar[Tells | None] = None
+    """What tells some samples of /metrics."""
     body_limit: ClassVar[int] = 65536
     batch_bounds: ClassVar[Bounds] = USUAL
     front_door: ClassVar[bool] = True
@@ -201,7 +212,15 @@ class Doors:
     @classmethod
     def behind_front_door(cls, app: AsgiApp) -> AsgiApp:
         """The application that the server runs."""
-        door = FrontDoor(app, lambda: cls.api, cls.body_limit, cls.batch_bounds, cls.front_door, lambda: cls.recommend)
+        door = FrontDoor(
+            app,
+            lambda: cls.api,
+            cls.body_limit,
+            cls.batch_bounds,
+            cls.front_door,
+            lambda: cls.recommend,
+            lambda: cls.telling,
+        )
         guarded: AsgiApp = door if cls.keys is None else Gate(door, cls.keys, cls.batch_bounds)
         if cls.has_pages:
             guarded = PagesDoor(guarded, lambda: cls.pages)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from models.snapshot import report_key
-from scoring.metric_table import OF_LEARNER, counts_text
+from scoring.metric_table import OF_LEARNER
+from scoring.metric_text import counts_text
 from scoring.published import ReportFeed
 from scoring.tally import Counts, Labels
 

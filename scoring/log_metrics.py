@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable, Sequence
 from threading import Lock
 
-from scoring.metric_table import OF_LOG, counts_text
+from scoring.metric_table import OF_LOG
+from scoring.metric_text import counts_text
 from scoring.tally import Counts, Labels
 from stream.connection import RedisConnection, RedisError, RedisUnavailable
 from stream.records import TOPICS
 from stream.redis_keys import stream_key
-from stream.standing import answers, standing
+from stream.standing import answers, standings
 
 SCRAPE_TIMEOUT_MS = 500.0
 KEPT_S = 1.0
 
 
 class LogFeed:
-    """Reads the outbox and the standing of groups, over a connection of its own, at most once a second.
+    """Reads the outbox and the standing of groups, over a connection of its own, at most once a second or less often.
 
     Without Redis there is no such metric, rather than an old one. With Kafka, give the one group that reads the outbox:
     the relay.
@@ -40,10 +41,10 @@ class LogFeed:
         self._lock = Lock()
         self._text, self._read_at_s = "", -KEPT_S
 
-    def text(self) -> str:
-        """The metrics as they are now, or were a second ago. Never raises."""
+    def text(self, kept_s: float = KEPT_S) -> str:
+        """The metrics as they are now, or were less than `kept_s` ago. Never raises."""
         with self._lock:
-            if self._clock() - self._read_at_s >= KEPT_S:
+            if self._clock() - self._read_at_s >= kept_s:
                 try:
                     self._text = counts_text(self._counts(), OF_LOG)
                 except (RedisUnavailable, RedisError):
@@ -64,8 +65,7 @@ class LogFeed:
             records[topic,] += length
         late_s: dict[Labels, float] = {}
         members: dict[Labels, float] = {}
-        for group in self._groups:
-            found = standing(self._connection, group, self._partitions)
+        for group, found in standings(self._connection, self._groups, self._partitions).items():
             if found.joined:
                 members[group,] = float(found.members)
             late_s |= {(group, topic): seconds for topic, seconds in found.late_s_by_topic.items()}

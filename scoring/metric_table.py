@@ -1,15 +1,13 @@
-"""The metrics that are counted in plain numbers, in one table, and how they become Prometheus's text."""
+"""The metrics that are counted in plain numbers, in one table, and how they become Prometheus's families."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
-from prometheus_client.registry import Collector
 
 from scoring.tally import Counts
 
@@ -166,13 +164,6 @@ EVERY = {
 }
 
 
-def counts_text(counts: Counts, table: Iterable[Metric] = EVERY.values()) -> str:
-    """The metrics of the table that have a value, in Prometheus's text format."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Counted(counts, list(table)))
-    return generate_latest(registry).decode()
-
-
 def families(counts: Counts, table: Iterable[Metric]) -> Iterator[Family]:
     """Prometheus's families of the metrics of the table that have a value."""
     for metric in table:
@@ -185,15 +176,6 @@ def families(counts: Counts, table: Iterable[Metric]) -> Iterator[Family]:
             for labels, value in sorted(values.items()):
                 family.add_metric(labels, value)
             yield family
-
-
-class _Counted(Collector):
-    def __init__(self, counts: Counts, table: Sequence[Metric]) -> None:
-        self._counts = counts
-        self._table = table
-
-    def collect(self) -> Iterator[Family]:
-        return families(self._counts, self._table)
 
 
 def _histogram(metric: Metric, tallies: dict[tuple[str, ...], list[float]]) -> HistogramMetricFamily:

@@ -12,18 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import msgspec
-
 from scoring.background import Background
+from scoring.counts_file import CountsFile, read, write_once
 from scoring.dead_processes import VARIABLE, is_alive
 from scoring.tally import Counts, merged
 
 PUBLISH_INTERVAL_S = 1.0
-"""The variable with which BentoML names a folder that the processes of one run share, empty when it begins."""
-GONE = "gone.counts"
-
-_decoder = msgspec.msgpack.Decoder(Counts)
-_encoder = msgspec.msgpack.Encoder()
+END = ".counts"
+GONE = f"gone{END}"
 
 
 class SharedCounts:
@@ -40,7 +36,8 @@ class SharedCounts:
     def __init__(self, own: Callable[[], Counts], folder: Path | None) -> None:
         self._own = own
         self._folder = folder
-        self._file = f"{os.getpid()}-{secrets.token_hex(4)}.counts"
+        self._name = f"{os.getpid()}-{secrets.token_hex(4)}{END}"
+        self._file = None if folder is None else CountsFile(folder / self._name)
         self._background = Background("counts", self.publish, PUBLISH_INTERVAL_S)
 
     def start(self) -> None:
@@ -53,56 +50,52 @@ class SharedCounts:
         """End the background thread, and leave the last counts to the others."""
         self._background.stop()
         self.publish()
+        if self._file is not None:
+            self._file.close()
 
     def publish(self) -> None:
         """Let the others see the counts of this process. Never raises: a full disk is no reason to answer nobody."""
-        if self._folder is not None:
+        if self._folder is not None and self._file is not None:
             with suppress(OSError), locked(self._folder):
-                self._write(self._file, self._own())
+                self._file.write(self._own())
 
     def whole(self) -> Counts:
         """The counts of all processes, this one's as they are now."""
-        if self._folder is None:
+        if self._folder is None or self._file is None:
             return self._own()
         try:
             with locked(self._folder):
                 own = self._own()
                 # Written before it is told: whoever is asked next tells at least as much.
-                self._write(self._file, own)
-                gone = [path for path in self._others() if not is_alive(int(path.name.partition("-")[0]))]
-                alive = [self._read(path) for path in self._others() if path not in gone]
+                self._file.write(own)
+                others = self._others()
+                gone = [name for name in others if not is_alive(int(name.partition("-")[0]))]
+                alive = [self._read(name) for name in others if name not in gone]
                 ended = self._bury(gone)
         except OSError:
             return self._own()
         return merged([own, *alive, ended])
 
-    def _others(self) -> list[Path]:
+    def _others(self) -> list[str]:
         assert self._folder is not None
-        return [path for path in self._folder.glob("*-*.counts") if path.name != self._file]
+        with os.scandir(self._folder) as found:
+            return [one.name for one in found if one.name.endswith(END) and one.name not in (self._name, GONE)]
 
-    def _bury(self, gone: list[Path]) -> Counts:
+    def _bury(self, gone: list[str]) -> Counts:
         """The counts of all that have ended, in one file from now on; what they knew of the present counts no more."""
         assert self._folder is not None
-        ended = self._read(self._folder / GONE)
+        ended = self._read(GONE)
         if gone:
             ended = merged([ended, *map(self._read, gone)])
             ended.gauges = {}
-            self._write(GONE, ended)
-            for path in gone:
-                path.unlink(missing_ok=True)
+            write_once(self._folder / GONE, ended)
+            for name in gone:
+                (self._folder / name).unlink(missing_ok=True)
         return ended
 
-    def _read(self, path: Path) -> Counts:
-        try:
-            return _decoder.decode(path.read_bytes())
-        except (OSError, msgspec.DecodeError):
-            return Counts()
-
-    def _write(self, name: str, counts: Counts) -> None:
+    def _read(self, name: str) -> Counts:
         assert self._folder is not None
-        part = self._folder / f"{name}.part"  # one that a crash leaves is nobody's counts
-        part.write_bytes(_encoder.encode(counts))
-        part.replace(self._folder / name)
+        return read(self._folder / name)
 
 
 def run_folder(environ: dict[str, str] | os._Environ[str] = os.environ) -> Path | None:
@@ -114,6 +107,9 @@ def run_folder(environ: dict[str, str] | os._Environ[str] = os.environ) -> Path 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """One process at a time."""
-    with (folder / "lock").open("w") as lock:
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)

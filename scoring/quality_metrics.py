@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
+from scoring.metric_text import families_text
 from scoring.published import ReportFeed
 from scoring.quality_report import DriftHeadline, EvaluationHeadline, Spread, drift_key, evaluation_key
 from stream.connection import RedisConnection
@@ -42,12 +41,10 @@ def publish(connection: RedisConnection, headline: EvaluationHeadline | DriftHea
 
 def quality_text(found: Mapping[str, Quality], now_s: float | None = None) -> str:
     """What was published, by use case, in Prometheus's text format; with `now_s`, how old it is too."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Headlines(found, now_s))
-    return generate_latest(registry).decode()
+    return families_text(_Headlines(found, now_s).collect())
 
 
-class _Headlines(Collector):
+class _Headlines:
     def __init__(self, found: Mapping[str, Quality], now_s: float | None) -> None:
         self._found = found
         self._now_s = now_s

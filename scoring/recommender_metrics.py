@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scoring.metric_table import OF_RECOMMENDER, counts_text
-from scoring.published import ReportFeed
+from scoring.metric_table import OF_RECOMMENDER
+from scoring.metric_text import counts_text
+from scoring.published import Published, ReportFeed
 from scoring.recommender_report import REPORT_KEY, RecommenderReport
 from scoring.tally import Counts, Labels
 
@@ -13,8 +14,10 @@ from scoring.tally import Counts, Labels
 class RecommenderReportFeed(ReportFeed):
     """The learner's newest report. There is one learner, whatever the use cases are."""
 
-    def __init__(self, redis_url: str, names: Iterable[str] = ("recommendation",)) -> None:
-        super().__init__(redis_url, names)
+    def __init__(
+        self, redis_url: str, names: Iterable[str] = ("recommendation",), published: Published | None = None
+    ) -> None:
+        super().__init__(redis_url, names, published)
 
     def text(self) -> str:
         """The metrics as they are now. Never raises: without a report there are none."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
-from scoring.published import ReportFeed
+from scoring.metric_text import families_text
+from scoring.published import Published, ReportFeed
 from scoring.schedule_report import SCHEDULES, ScheduleReport, schedule_key
 
 
 class ScheduleFeed(ReportFeed):
     """The newest report of each schedule."""
 
-    def __init__(self, redis_url: str, names: Iterable[str] = SCHEDULES) -> None:
-        super().__init__(redis_url, names)
+    def __init__(self, redis_url: str, names: Iterable[str] = SCHEDULES, published: Published | None = None) -> None:
+        super().__init__(redis_url, names, published)
 
     def text(self) -> str:
         """The metrics as they are now. Never raises: a schedule that never ran, or a Redis that is gone, has none."""
@@ -26,12 +25,10 @@ class ScheduleFeed(ReportFeed):
 
 def schedules_text(found: Mapping[str, ScheduleReport], now_s: float) -> str:
     """The reports in Prometheus's text format, by the schedule's name."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Schedules(found, now_s))
-    return generate_latest(registry).decode()
+    return families_text(_Schedules(found, now_s).collect())
 
 
-class _Schedules(Collector):
+class _Schedules:
     def __init__(self, found: Mapping[str, ScheduleReport], now_s: float) -> None:
         self._found = found
         self._now_s = now_s

@@ -7,9 +7,7 @@ are off, and what is alive after warm-up is frozen out of the collector's sight.
 
 from __future__ import annotations
 
-import asyncio
 import gc
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -32,16 +30,14 @@ from scoring.front_door import Doors, ScoringService
 from scoring.learner_metrics import LearnerFeed
 from scoring.live_models import registry_of
 from scoring.log_metrics import LogFeed
-from scoring.metric_table import OF_RECOMMENDING, OF_SCORING, counts_text
 from scoring.observed_shared import SharedCounts, run_folder
-from scoring.own_metrics import own_text
-from scoring.published import ReportFeed
+from scoring.published import PublishedTogether, ReportFeed
 from scoring.quality_metrics import QualityFeed
-from scoring.readings import only_live_versions
 from scoring.recommender_metrics import RecommenderReportFeed
 from scoring.schedule_metrics import ScheduleFeed
 from scoring.skew_metrics import SkewFeed
 from scoring.tally import Counts, merged
+from scoring.telling import Telling
 from scoring.typed_bodies import body_of
 from scoring.use_case import FRAUD
 from scoring.watch_metrics import WatchFeed
@@ -56,7 +52,6 @@ if TYPE_CHECKING:
 SETTINGS = Settings()
 TIMEOUT_S = 1
 """BentoML's, of one request that passes the front door."""
-SCRAPE_LIMIT_S = 0.8
 TransactionBody = body_of(Transaction, EXAMPLE)
 LabelBody = body_of(Label, LABEL_EXAMPLE)
 
@@ -72,14 +67,6 @@ def start_traces() -> Traces | None:
     traces = Traces(SETTINGS.trace_share, SETTINGS.trace_endpoint)
     traces.start()
     return traces
-
-
-async def within(part: Callable[[], str]) -> str:
-    """A part of /metrics, made in another thread; nothing where it takes so long that BentoML would refuse all."""
-    try:
-        return await asyncio.wait_for(asyncio.to_thread(part), SCRAPE_LIMIT_S)
-    except TimeoutError:
-        return ""
 
 
 class Refused(bentoml.exceptions.BentoMLException):
@@ -124,12 +111,14 @@ class Fraud(Doors):
         self._counts = SharedCounts(self._read_counts, run_folder())
         self._counts.start()
         groups = [reader.group for reader in (KAFKA_READERS if SETTINGS.kafka else READERS)]
-        self._log = LogFeed(SETTINGS.redis, SETTINGS.partitions, SETTINGS.outbox_limit, groups)
+        log = LogFeed(SETTINGS.redis, SETTINGS.partitions, SETTINGS.outbox_limit, groups)
+        published = PublishedTogether(SETTINGS.redis)
         of_use_case = (SkewFeed, QualityFeed, WatchFeed, LearnerFeed, FeedbackFeed)
-        feeds = (kind(SETTINGS.redis, [FRAUD.name]) for kind in of_use_case)
-        self._reports: list[ReportFeed] = [*feeds, ScheduleFeed(SETTINGS.redis)]
+        reports: list[ReportFeed] = [kind(SETTINGS.redis, [FRAUD.name], published) for kind in of_use_case]
+        reports.append(ScheduleFeed(SETTINGS.redis, published=published))
         if self._recommend is not None:
-            self._reports.append(RecommenderReportFeed(SETTINGS.redis))
+            reports.append(RecommenderReportFeed(SETTINGS.redis, published=published))
+        self._telling = Telling(self._counts.whole, log, reports, published)
         self._api.observed.traces = start_traces()
         self._scorer.warm_up(decode(msgspec.json.encode(EXAMPLE), Transaction))
         if self._recommend is not None:
@@ -137,6 +126,7 @@ class Fraud(Doors):
         self._mounted = self._open_pages() if self.has_pages else None
         type(self).pages = self._mounted.pages if self._mounted is not None else None
         type(self).recommend = self._recommend
+        type(self).telling = self._telling
         type(self).api = self._api
         # What lives now lives on: the collector need not walk it again within somebody's request.
         gc.collect()
@@ -158,8 +148,7 @@ class Fraud(Doors):
         """The analysts' pages, over all that this process says at /metrics. Imported here, as recommending is."""
         from headrace.assembly_pages import MountedPages
 
-        parts = (self._counted, own_text, self._log.text, *(report.text for report in self._reports))
-        return MountedPages(SETTINGS, lambda: "".join(part() for part in parts))
+        return MountedPages(SETTINGS, self._telling.some)
 
     def _read_counts(self) -> Counts:
         """What this process has counted, of all that it answers."""
@@ -186,7 +175,7 @@ class Fraud(Doors):
     @bentoml.on_shutdown
     def close(self) -> None:
         """Record what still waits, stop the background thread."""
-        type(self).api = type(self).recommend = type(self).pages = None
+        type(self).api = type(self).recommend = type(self).telling = type(self).pages = None
         if self._mounted is not None:
             self._mounted.close()
         if self._recommend is not None:
@@ -196,9 +185,7 @@ class Fraud(Doors):
             self.keys.stop()
         self._scorer.close()
         self._counts.stop()
-        self._log.close()
-        for report in self._reports:
-            report.close()
+        self._telling.close()
         if self._api.observed.traces is not None:
             self._api.observed.traces.stop()
 
@@ -211,12 +198,7 @@ class Fraud(Doors):
 
     async def __metrics__(self, content: str) -> str:
         """BentoML's /metrics: its own and ours, how late the log's readers are, and the newest reports."""
-        parts = (self._counted, self._log.text, *(report.text for report in self._reports))
-        told = await asyncio.gather(*(within(part) for part in parts))
-        return content + "".join(told)
-
-    def _counted(self) -> str:
-        return counts_text(only_live_versions(self._counts.whole()), (*OF_SCORING, *OF_RECOMMENDING))
+        return content + await self._telling.whole()
 
     def _answer(self, route: str, body: Any) -> dict[str, Any]:
         answer = self._api.post(route, body.model_dump_json(exclude_none=True).encode())

@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterator, Mapping
 
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
+from scoring.metric_text import families_text
 from scoring.published import ReportFeed
 from scoring.skew_report import SkewReport, skew_key
 from stream.connection import RedisConnection
@@ -30,12 +29,10 @@ def publish(connection: RedisConnection, report: SkewReport) -> None:
 
 def metrics_text(reports: Mapping[str, SkewReport | None], now_s: float | None = None) -> str:
     """Reports by use case (None: there is none) in Prometheus's text format; with `now_s`, their age too."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reports(reports, now_s))
-    return generate_latest(registry).decode()
+    return families_text(_Reports(reports, now_s).collect())
 
 
-class _Reports(Collector):
+class _Reports:
     def __init__(self, reports: Mapping[str, SkewReport | None], now_s: float | None) -> None:
         self._reports = reports
         self._now_s = now_s

@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator, Mapping
 
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
+from scoring.metric_text import families_text
 from scoring.published import ReportFeed
 from scoring.watch_report import WatchReport, watch_key
 from stream.connection import RedisConnection
@@ -34,12 +33,10 @@ def publish(connection: RedisConnection, report: WatchReport) -> None:
 
 def watch_text(reports: Mapping[str, WatchReport | None], now_s: float | None = None) -> str:
     """Reports by use case (None: there is none) in Prometheus's text format; with `now_s`, their age too."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reports(reports, now_s))
-    return generate_latest(registry).decode()
+    return families_text(_Reports(reports, now_s).collect())
 
 
-class _Reports(Collector):
+class _Reports:
     def __init__(self, reports: Mapping[str, WatchReport | None], now_s: float | None) -> None:
         self._reports = reports
         self._now_s = now_s

@@ -31,34 +31,50 @@ class Standing(NamedTuple):
 
 
 def standing(connection: RedisConnection, group: str, partitions: int, among: Sequence[str] = TOPICS) -> Standing:
-    """Where a group is, in four round trips. Raises `RedisUnavailable` and `RedisError`."""
-    joined = answers(connection, [("SISMEMBER", groups_key(topic), group) for topic in among])
-    topics = [topic for topic, is_in in zip(among, joined, strict=True) if is_in]
-    if not topics:
-        return Standing(0, {})
-    now = connection.one("TIME")
+    """Where a group is, in three round trips. Raises `RedisUnavailable` and `RedisError`."""
+    return standings(connection, [group], partitions, among)[group]
+
+
+def standings(
+    connection: RedisConnection, groups: Sequence[str], partitions: int, among: Sequence[str] = TOPICS
+) -> dict[str, Standing]:
+    """Where each of these groups is, in three round trips together. Raises `RedisUnavailable` and `RedisError`."""
+    pairs = [(group, topic) for group in groups for topic in among]
+    now, *joined = answers(
+        connection, [("TIME",), *(("SISMEMBER", groups_key(topic), group) for group, topic in pairs)]
+    )
+    pairs = [pair for pair, is_in in zip(pairs, joined, strict=True) if is_in]
+    if not pairs:
+        return dict.fromkeys(groups, Standing(0, {}))
     now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
-    asked: list[Command] = [("ZCOUNT", members_key(group, topic), now_ms - LEASE_MS, "+inf") for topic in topics]
-    asked += [("HMGET", offsets_key(group, topic), *range(partitions)) for topic in topics]
+    asked: list[Command] = [("ZCOUNT", members_key(*pair), now_ms - LEASE_MS, "+inf") for pair in pairs]
+    asked += [("HMGET", offsets_key(*pair), *range(partitions)) for pair in pairs]
     replies = answers(connection, asked)
+    members = dict(zip(pairs, replies[: len(pairs)], strict=True))
     places = [
-        (topic, number, offset)
-        for topic, offsets in zip(topics, replies[len(topics) :], strict=True)
+        (pair, number, offset)
+        for pair, offsets in zip(pairs, replies[len(pairs) :], strict=True)
         for number, offset in enumerate(offsets)
     ]
     first_unread = answers(
         connection,
         [
             ("XRANGE", stream_key(topic, number), stream_id(int(offset or 0)), "+", "COUNT", 1)
-            for topic, number, offset in places
+            for (_, topic), number, offset in places
         ],
     )
-    late_s = dict.fromkeys(topics, 0.0)
-    for (topic, _, _), entries in zip(places, first_unread, strict=True):
+    late_s = dict.fromkeys(pairs, 0.0)
+    for (pair, _, _), entries in zip(places, first_unread, strict=True):
         if entries:
             waiting_ms = now_ms - (offset_of(entries[0][0]) >> SEQUENCE_BITS)
-            late_s[topic] = max(late_s[topic], waiting_ms / 1000)
-    return Standing(max(replies[: len(topics)]), late_s)
+            late_s[pair] = max(late_s[pair], waiting_ms / 1000)
+    return {
+        group: Standing(
+            max((members[pair] for pair in pairs if pair[0] == group), default=0),
+            {topic: seconds for (joiner, topic), seconds in late_s.items() if joiner == group},
+        )
+        for group in groups
+    }
 
 
 def answers(connection: RedisConnection, commands: Sequence[Command]) -> list[Reply]:

@@ -239,7 +239,7 @@ def drifted_of(standing: Readings) -> list[tuple[str, str]]:
 def trouble_of(tick: Tick, answered: Callable[[], float | None]) -> str:
     """What is wrong with the numbers themselves, since when; nothing where they are right."""
     if not tick.trouble:
-        return ""
+        return f"{tick.away}. The numbers are those of the others." if tick.away else ""
     last_s = answered()
     since = f" No word since {datetime.fromtimestamp(last_s, UTC):%H:%M:%S} UTC." if last_s else ""
     return f"{tick.trouble[:1].upper()}{tick.trouble[1:]}.{since}"

@@ -12,7 +12,8 @@ from review.series_counts import Moment, Unwound, Window
 from review.series_formulas import Above, Gauge, Mean, Percentile, Rate, Share
 from review.series_history import SeriesHistory, thinned
 from review.series_table import TABLE, WANTED, row_of, values_of, versions_of
-from scoring.metric_table import LATENCY_BUCKETS_S, OF_SCORING, counts_text
+from scoring.metric_table import LATENCY_BUCKETS_S, OF_SCORING
+from scoring.metric_text import counts_text
 from scoring.observed import Observed
 from stream.records import Decision
 from tests.headrace.test_deploy import existing_metrics

@@ -7,6 +7,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -30,6 +31,7 @@ class Metrics(ThreadingHTTPServer):
         self.status = 200
         self.text: str | None = None
         self.keys: list[str | None] = []
+        self.asked: list[str] = []
         Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, *_: object) -> None:
@@ -47,6 +49,7 @@ class Asked(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, Metrics)
         server.keys.append(self.headers.get("authorization"))
+        server.asked.append(self.path)
         server.service.pass_s(1.0)
         content = (server.service.text() if server.text is None else server.text).encode()
         self.send_response(server.status)
@@ -70,6 +73,8 @@ def test_a_look_finds_what_the_service_says(metrics: Metrics) -> None:
         found = scrape()
         assert found["headrace_outcomes_total"] == metrics.service()["headrace_outcomes_total"]
         assert metrics.keys == ["Bearer hr_7"]
+        path, _, question = metrics.asked[0].partition("?")
+        assert path == "/metrics" and set(parse_qs(question)["name[]"]) == WANTED
 
 
 @pytest.mark.parametrize(
@@ -101,6 +106,23 @@ def test_the_command_collects_as_long_as_it_runs_and_keeps_what_it_saw(metrics: 
     with closing(SeriesFile(tmp_path / FILE)) as days:
         assert "events_per_s" in days.names()
         assert days.read(["events_per_s"], ended_s - 120, ended_s).values["events_per_s"]
+
+
+def test_several_addresses_are_one_service_and_one_that_is_away_is_said(metrics: Metrics, tmp_path: Path) -> None:
+    with Metrics() as other, Metrics() as gone:
+        gone.shutdown()
+        gone.server_close()
+        named = f"{metrics.url} {other.url} {gone.url}"
+        with collecting(Settings({"home": str(tmp_path), "review_service": named}, {})) as live:
+            assert live is not None
+            collector, history = live
+            collector.watched()
+            until(lambda: history.latest("events_per_s") is not None, lambda: collector.newest)
+            tick, standing = collector.newest, collector.standing
+        other.shutdown()
+    assert tick.away.startswith("1 of 3 addresses away") and gone.url in tick.away
+    assert tick.values["events_total"] == sum(standing["headrace_outcomes_total"].values())
+    assert metrics.asked and other.asked
 
 
 def test_without_an_address_nothing_is_collected_and_a_wrong_one_is_named(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -52,9 +53,11 @@ class Running:
         """Send a body over a connection of its own, so that either process may take it; the status."""
         return ask(self.url, "POST", path, body, HEADERS | headers).status
 
-    def scraped(self) -> Samples:
-        """The samples of /metrics, by name and the values of their labels in the order of the labels' names."""
-        text = ask(self.url, "GET", "/metrics").content.decode()
+    def scraped(self, *names: str) -> Samples:
+        """The samples of /metrics (of these names, where there are some), by name and the values of their labels in the
+        order of the labels' names."""
+        query = urlencode([("name[]", name) for name in names])
+        text = ask(self.url, "GET", f"/metrics?{query}" if names else "/metrics").content.decode()
         found: Samples = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
@@ -109,6 +112,30 @@ def test_counts_are_those_of_all_processes_whichever_is_scraped(running: Running
         assert found["headrace_stage_seconds_count"]["features",] == 60
         assert found["headrace_outbox_records"]["decisions",] == 60
         assert found["headrace_policy"] and found["headrace_feed_problems"]["models",] == 0
+
+
+def test_who_names_samples_is_told_these_of_all_processes_whichever_answers(running: Running) -> None:
+    ours = [
+        "headrace_outcomes_total",
+        "headrace_score_seconds_bucket",
+        "headrace_member_scores_total",
+        "headrace_requests_total",
+        "headrace_spool_waiting",
+        "headrace_breaker_state",
+        "headrace_outbox_records",
+        "headrace_skew_report",
+    ]
+    until = time.monotonic() + LIMIT_S
+    whole = running.scraped()
+    while not is_whole(whole):
+        assert time.monotonic() < until, whole
+        whole = running.scraped()
+    for _ in range(6):
+        assert running.scraped(*ours) == {name: whole[name] for name in ours}
+    told = running.scraped("headrace_policy", "bentoml_request_total")
+    assert told.keys() > {"headrace_policy", "bentoml_request_total"}, (
+        "what is BentoML's is asked of BentoML, all of it"
+    )
 
 
 def is_whole(found: Samples) -> bool:
