@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
 from headrace.client_key import bearer, key_of
+from headrace.running import service_of_home
 from headrace.settings import InvalidSetting, Settings
 from review.collector import Collector
 from review.scrape import Counts, Scrape
@@ -25,16 +26,17 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def collecting(settings: Settings, counts: Counts | None = None) -> Iterator[tuple[Collector, SeriesHistory] | None]:
-    """A collector that runs as long as this lasts, and what it has seen; None where no service is named.
+    """A collector that runs as long as this lasts, and what it has seen; None where there is no service.
 
-    With `counts` it reads these and asks no service. Without its file it goes on with the last hour alone. Raises
-    `InvalidSetting`.
+    The service is the one that is named, else that of the `headrace up` in the home. With `counts` it reads these and
+    asks no service. Without its file it goes on with the last hour alone. Raises `InvalidSetting`.
     """
     if counts is not None:
         with _collector(settings, counts) as made:
             yield made
         return
     url = settings.review_service or (f"http://{settings.host}:{settings.port}" if settings.port else "")
+    url = url or service_of_home(settings.home)
     if not url:
         yield None
         return

@@ -45,7 +45,7 @@ def main() -> None:
 @click.option("--shoppers", type=folder, help="a folder of MovieLens 100K, instead of made-up shoppers")
 @click.option("--no-shoppers", is_flag=True, help="payments alone")
 @click.option("--slates", type=click.FloatRange(0.1), default=20.0, show_default=True, help="slates a second")
-@with_settings("home", "redis", "kafka", "host", "port", "workers", "partitions", "review_pages")
+@with_settings(*("home", "redis", "kafka", "host", "port", "workers", "partitions", "review_pages"), own_redis=True)
 def demo(settings: Settings, **options: Any) -> None:
     """Start everything, play transactions and shoppers through the HTTP API, and sum up."""
     from headrace.demo import DemoOptions, run_demo
@@ -54,7 +54,7 @@ def demo(settings: Settings, **options: Any) -> None:
 
 
 @main.command()
-@with_settings(*(setting.name for setting in SETTINGS))
+@with_settings(*(setting.name for setting in SETTINGS), own_redis=True)
 def up(settings: Settings) -> None:
     """Run the whole stack until Ctrl-C."""
     from headrace.demo import run_up

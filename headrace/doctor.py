@@ -23,6 +23,7 @@ from headrace.doctor_keys import examine_keys, judge_auth
 from headrace.doctor_log import READERS, Reader, examine_log, judge_learner, judge_learner_frozen
 from headrace.doctor_redis import examine_redis
 from headrace.finding import Finding, Level, graded
+from headrace.running import service_of_home
 from headrace.secret_file import SUFFIX
 from headrace.settings import BY_NAME, SETTINGS, InvalidSetting, Settings
 from scoring.policy_file import load_policy
@@ -65,7 +66,7 @@ def examine(settings: Settings, url: str | None, environ: Mapping[str, str]) -> 
     yield from examine_store(settings)
     if settings.kafka:
         yield from examine_kafka(settings.kafka, settings)
-    yield from examine_service(url)
+    yield from examine_service(url or service_of_home(settings.home) or None)
 
 
 def judge_settings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -97,7 +98,7 @@ def _is_known(variable: str) -> bool:
 def examine_store(settings: Settings) -> Iterator[Finding]:
     """Redis, and the log in it. Where it does not answer, nothing else about it is asked."""
     if not settings.redis:
-        words = "no Redis is given, so there is none to look at"
+        words = f"no Redis is given, and no 'headrace up' runs in {settings.home}: there is none to look at"
         yield Finding("FAIL", "redis", words, "set HEADRACE_REDIS=redis://host:port/0 as the processes have it")
         return
     try:

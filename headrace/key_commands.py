@@ -26,7 +26,7 @@ def keys() -> None:
 @click.option("--expires", default="ever", show_default=True, help="when it ends, such as 90d")
 @by
 @why
-@with_settings("redis")
+@with_settings("home", "redis")
 def keys_create(settings: Settings, **options: Any) -> None:
     """Make a key and print it, this once: only its hash is kept."""
     from headrace.keys import create_key
@@ -36,7 +36,7 @@ def keys_create(settings: Settings, **options: Any) -> None:
 
 @keys.command("list")
 @as_json
-@with_settings("redis")
+@with_settings("home", "redis")
 def keys_list(settings: Settings, **options: Any) -> None:
     """Every key that was not revoked: what it may do, how often, until when."""
     from headrace.keys import print_keys
@@ -49,7 +49,7 @@ def keys_list(settings: Settings, **options: Any) -> None:
 @click.option("--grace", default="1d", show_default=True, help="how long the old secret is taken too; 0s: no longer")
 @by
 @why
-@with_settings("redis")
+@with_settings("home", "redis")
 def keys_rotate(settings: Settings, **options: Any) -> None:
     """Give a key a new secret and print it, this once."""
     from headrace.keys import rotate_key
@@ -61,7 +61,7 @@ def keys_rotate(settings: Settings, **options: Any) -> None:
 @click.argument("key_id")
 @by
 @why
-@with_settings("redis")
+@with_settings("home", "redis")
 def keys_revoke(settings: Settings, **options: Any) -> None:
     """End a key, with all its secrets and for ever."""
     from headrace.keys import revoke_key
@@ -72,7 +72,7 @@ def keys_revoke(settings: Settings, **options: Any) -> None:
 @keys.command("history")
 @click.argument("key_id", required=False)
 @as_json
-@with_settings("redis")
+@with_settings("home", "redis")
 def keys_history(settings: Settings, **options: Any) -> None:
     """Who made, replaced or ended which key, and when."""
     from headrace.keys import print_key_history

@@ -16,6 +16,7 @@ from features.duration import duration_us
 from headrace.client_key import key_of
 from headrace.rule_tables import print_json, print_tables, shown, table_of
 from headrace.rules import until_of
+from headrace.running import none_named
 from headrace.settings import Settings
 from scoring.key import NewKey, new_key
 from scoring.key_book import Kept
@@ -34,7 +35,7 @@ STEP_HEADINGS = ("version", "at", "by", "step", "key", "what", "why")
 def open_key_log(settings: Settings) -> Iterator[KeyLog]:
     """The keys as they are now."""
     if not settings.redis:
-        raise click.ClickException("the keys are in Redis: give --redis; 'headrace up' says which one it has")
+        raise click.ClickException(none_named(settings, "the keys are in Redis"))
     with closing(RedisConnection(settings.redis)) as connection:
         log = KeyLog(connection)
         try:

@@ -10,6 +10,7 @@ import click
 
 from headrace.cards import open_guard
 from headrace.logs import configure_logs
+from headrace.running import with_redis_of_home
 from headrace.settings import BY_NAME, InvalidSetting, Settings
 from stream.child import ChildError
 
@@ -33,8 +34,11 @@ def without_card_numbers(settings: Settings, options: Mapping[str, Any]) -> dict
     return {name: cleaned(name, value) for name, value in options.items()}
 
 
-def with_settings(*names: str) -> Callable[[Command], Command]:
-    """Options for the named settings; the command receives `settings`."""
+def with_settings(*names: str, own_redis: bool = False) -> Callable[[Command], Command]:
+    """Options for the named settings; the command receives `settings`.
+
+    A command that takes a Redis and is told of none gets the home's, unless it starts its own (`own_redis`).
+    """
 
     taken = [name for name in names if BY_NAME[name].is_option]
 
@@ -46,6 +50,8 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
                 raise click.UsageError(f"{text} HEADRACE_REDIS_FILE to a file that holds the URL")
             try:
                 settings = Settings(given)
+                if "redis" in taken and not own_redis:
+                    settings = with_redis_of_home(settings)
                 configure_logs(settings.log_format, settings.log_level)
                 return command(settings=settings, **without_card_numbers(settings, options))
             except (InvalidSetting, ValueError, LookupError, OSError, ChildError) as error:

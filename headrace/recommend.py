@@ -14,6 +14,7 @@ import msgspec
 
 from headrace.process_metrics import watched
 from headrace.recommend_load import records_of
+from headrace.running import none_named
 from headrace.settings import Settings
 from headrace.waiting import open_log_when_up
 from scoring.recommender_report import REPORT_KEY, Clicks, RecommenderReport
@@ -76,7 +77,7 @@ def print_digest(settings: Settings, data: Path | None, catalogue: Path | None, 
             state.apply(entry, lambda version: None)
     else:
         if not settings.redis:
-            raise click.UsageError("give --redis URL for its sequence, or --data FILE")
+            raise click.UsageError(f"{none_named(settings, 'the sequence is in Redis')}, or --data FILE")
         state = replayed(settings)
     counts = {name: getattr(state.counts, name) for name in state.counts.__struct_fields__}
     click.echo(f"digest    {state.digest()}")
@@ -115,7 +116,7 @@ def replayed(settings: Settings) -> RecommenderState:
 def print_report(settings: Settings, as_json: bool) -> None:
     """The learner's newest report."""
     if not settings.redis:
-        raise click.UsageError("give --redis URL: the report is there")
+        raise click.UsageError(none_named(settings, "the report is in Redis"))
     with RedisConnection(settings.redis) as connection:
         content = connection.one("GET", REPORT_KEY)
     if content is None:

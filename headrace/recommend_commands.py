@@ -80,7 +80,7 @@ def recommend_digest(settings: Settings, **options: Any) -> None:
 
 @recommend.command("show")
 @click.option("--json", "as_json", is_flag=True, help="as JSON")
-@with_settings("redis")
+@with_settings("home", "redis")
 def recommend_show(settings: Settings, as_json: bool) -> None:
     """What the learner last said: how far it is, what it foresees, and what was clicked."""
     from headrace.recommend import print_report

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from headrace.assembly import open_outbox
+from headrace.running import none_named
 from headrace.settings import Settings
 from scoring.sequenced import payload_of
 from stream.connection import RedisConnection
@@ -38,7 +39,7 @@ Say = Callable[[int], None]
 def load_files(settings: Settings, data: Path | None, catalogue: Path | None, target: str, **columns: Any) -> None:
     """Play the files and say how many records there were."""
     if not settings.redis:
-        raise click.UsageError("give --redis URL: records go there")
+        raise click.UsageError(none_named(settings, "records go to Redis"))
     records = records_of(data, catalogue, Columns(**columns))
     began = time.monotonic()
     if target == "sequence":

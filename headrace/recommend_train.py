@@ -18,6 +18,7 @@ from headrace.every import NotYet, repeat
 from headrace.recommend_load import records_of
 from headrace.recommend_promotion import crown, later_and_earlier
 from headrace.revision import git_revision
+from headrace.running import none_named
 from headrace.settings import Settings
 from headrace.training import say
 from scoring.live_models import registry_of
@@ -60,7 +61,7 @@ def train_recommender(
     if promote and not by:
         raise click.UsageError("nobody knows who promotes; give --by NAME")
     if only != "ranker" and not settings.redis:
-        raise click.UsageError("give --redis URL, where the batch fit is adopted, or --only ranker")
+        raise click.UsageError(f"{none_named(settings, 'a batch fit goes to Redis')}, or --only ranker")
     shop = shop_of(settings, data, catalogue, archive, Columns(**columns))
     say(f"{len(shop.records):,} items and actions, {len(shop.slates):,} slates")
     if only != "ranker":

@@ -26,6 +26,7 @@ from headrace.rule_tables import (
     step_row,
     table_of,
 )
+from headrace.running import none_named
 from headrace.settings import Settings
 from scoring.rule_book import Name, Written
 from scoring.rule_log import RuleLog
@@ -51,7 +52,7 @@ EVER = "ever"
 def open_book(settings: Settings) -> Iterator[RuleLog]:
     """The rule book as it is now."""
     if not settings.redis:
-        raise click.ClickException("the rule book is in Redis: give --redis; 'headrace up' says which one it has")
+        raise click.ClickException(none_named(settings, "the rule book is in Redis"))
     log = open_rule_log(settings, FRAUD)
     try:
         log.read()

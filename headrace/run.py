@@ -19,6 +19,7 @@ from features.declared import all_views
 from headrace.assembly import open_online_store, open_outbox, open_scorer
 from headrace.cards import open_guard
 from headrace.process_metrics import watched
+from headrace.running import none_named
 from headrace.settings import Settings
 from headrace.waiting import open_log_when_up
 from scoring.observed import Observed
@@ -103,6 +104,8 @@ def run_learner(settings: Settings, stop: Event) -> None:
 
 def run_service(settings: Settings) -> None:
     """Become BentoML's server for the fraud service."""
+    if not settings.redis:
+        raise click.ClickException(none_named(settings, "the service's store is a Redis"))
     environment = os.environ | settings.environment() | {"BENTOML_DO_NOT_TRACK": "True"}
     environment["BENTOML_HOME"] = str((settings.home / "bentoml").resolve())
     environment["HEADRACE_HOME"] = str(settings.home.resolve())

@@ -126,7 +126,7 @@ SETTINGS = (
     Setting(
         "redis",
         "",
-        "redis[s]://host:port/db of the online store and outbox; empty: the stack starts its own",
+        "redis[s]://host:port/db of the online store and outbox; empty: that of `up` in this home, which starts it",
         secret=True,
     ),
     Setting("redis_ca", "", "PEM file of the authorities of Redis's certificate; empty: the system's", is_path=True),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from headrace.running import REDIS_FOLDER, say_service
 from headrace.settings import Settings
 from stream.child import Child, ChildError, free_port
 from stream.embedded_redis import EmbeddedRedis
@@ -40,7 +41,7 @@ class Stack:
     def start_redis(self) -> str:
         """Start the embedded Redis if no other is given; the URL of whichever it is."""
         if not self.settings.redis:
-            self.redis = EmbeddedRedis(self.home / "redis", appendfsync=self.settings.appendfsync)
+            self.redis = EmbeddedRedis(self.home / REDIS_FOLDER, appendfsync=self.settings.appendfsync)
             self.redis.start()
             self.settings = self.settings.but(redis=self.redis.url)
         return str(self.settings.redis)
@@ -76,6 +77,7 @@ class Stack:
             child = self.start("service", "serve", environment=environment)
             url = f"http://{self.settings.host}:{port}"
             if wait_ready(url, child):
+                say_service(self.home, url)
                 return url
             if child.running or self.settings.port:
                 break
@@ -86,6 +88,8 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, clients first. Safe to call twice."""
+        if "service" in self.children:
+            say_service(self.home, "")
         for child in reversed(list(self.children.values())):
             child.stop(STOP_GRACE_S)
         self.children.clear()

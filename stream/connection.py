@@ -88,6 +88,8 @@ class RedisConnection:
         except ValueError:
             address = ("", 0)
         if parts.scheme not in {"redis", "rediss"} or not address[0]:
+            if not url:
+                raise ValueError("no Redis is named: give --redis redis://host:port/0, or HEADRACE_REDIS")
             raise ValueError(f"Redis URL {without_password(url)!r} is not understood; use redis://host:port/db")
         self.url = url
         self.timeout_ms = timeout_ms

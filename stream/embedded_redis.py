@@ -23,6 +23,8 @@ from stream.connection import RedisConnection, RedisError, RedisUnavailable
 START_TIMEOUT_S = 30.0
 STOP_GRACE_S = 10.0
 PORT_ATTEMPTS = 5
+URL_FILE = "redis.url"
+FIND_TIMEOUT_MS = 1000.0
 SOCKET_PATH_BYTES = 107
 """What a Unix socket's path may have; in a deeper directory the port alone serves."""
 
@@ -33,7 +35,8 @@ class EmbeddedRedis:
     `appendfsync` is what an acknowledgement survives: `everysec` (a machine crash loses up to the last
     second) or `always`. A killed server can lose that
     much too while its disk is busy, since Redis then puts off its writes. The port stays the same over `restart`; it is
-    chosen freely unless given. It has no password: every user of this machine can reach it.
+    chosen freely unless given, and while it runs `redis.url` in its directory says which: see `running_in`. It has no
+    password: every user of this machine can reach it.
     """
 
     def __init__(self, directory: Path | str, appendfsync: str = "everysec", port: int | None = None) -> None:
@@ -80,6 +83,7 @@ class EmbeddedRedis:
             self._child = self._spawn(port)
             if self._answers(port):
                 self.port = port
+                (self.directory / URL_FILE).write_text(self.url)
                 return self
             last_words = self._child.log_tail()
             self.stop()
@@ -91,6 +95,7 @@ class EmbeddedRedis:
     def stop(self) -> None:
         """End it in order; what it was told is in its file."""
         if self._child is not None:
+            (self.directory / URL_FILE).unlink(missing_ok=True)
             self._child.stop(STOP_GRACE_S)
             self._child = None
         if self._lock is not None:
@@ -167,6 +172,22 @@ class EmbeddedRedis:
                     pass  # Not up yet, or still loading its file.
                 time.sleep(0.01)
         return False
+
+
+def running_in(directory: Path | str) -> str:
+    """The URL of the server that runs on this directory, for a process that did not start it; "" where none does.
+
+    A server that was killed leaves its address behind, which another may have by now: only one that says that it is of
+    this directory counts.
+    """
+    place = Path(directory).absolute()
+    try:
+        url = (place / URL_FILE).read_text()
+        with RedisConnection(url, FIND_TIMEOUT_MS) as connection:
+            _, told = connection.one("CONFIG", "GET", "dir")
+    except (OSError, ValueError, RedisUnavailable, RedisError):
+        return ""
+    return url if Path(os.fsdecode(told)).resolve() == place.resolve() else ""
 
 
 def redis_executable() -> str:

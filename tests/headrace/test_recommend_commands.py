@@ -236,8 +236,8 @@ def test_nothing_to_load_and_no_redis_are_said(run: Run, data: Path, monkeypatch
     assert "give --data FILE, or --catalogue FILE" in run("load").output
     assert "there is no report yet; run 'headrace recommend learn'" in run("show").output
     monkeypatch.setenv("HEADRACE_REDIS", "")
-    assert "give --redis URL" in run("load", "--data", data).output
-    assert "give --redis URL" in run("digest").output
+    assert "give --redis redis://" in run("load", "--data", data).output
+    assert "give --redis redis://" in run("digest").output
 
 
 def test_show_prints_what_the_learner_said(run: Run, redis: str) -> None:

@@ -42,6 +42,15 @@ def test_in_an_empty_environment_everything_is_in_the_home_beside_it(
         assert ready, output.read_text()
         assert ask(ready[1], "POST", "/fraud/score", encode(payments[0].transaction)).status == 200
         until(lambda: (home / "learner.sqlite").exists() and (home / "review.sqlite").exists())
+        examined = subprocess.run(
+            [sys.executable, "-m", "headrace.cli", "doctor"],
+            cwd=tmp_path,
+            env=unset,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"ready at {ready[1]}" in examined.stdout and "OK    redis " in examined.stdout, examined.stdout
     finally:
         up.send_signal(signal.SIGINT)
         up.wait(STOP_LIMIT_S)
