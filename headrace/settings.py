@@ -112,6 +112,13 @@ def use_cases(text: str) -> frozenset[str]:
     return names
 
 
+def database_url(text: str) -> str:
+    """Nothing, or a URL: a word alone would be a file, another one in each process's directory."""
+    if text and "://" not in text:
+        raise ValueError("it is no URL; give postgresql://user:password@host/database")
+    return text
+
+
 def card_key(text: str) -> str:
     """Nothing, or a text that cannot be guessed: of card numbers, and of widgets."""
     if text and len(text) < LEAST_CHARACTERS:
@@ -179,6 +186,7 @@ SETTINGS = (
         "cases",
         "",
         "postgresql://user:password@host/database of the cases; empty: review.sqlite in the home",
+        database_url,
         secret=True,
     ),
     Setting("review_url", "", "https address of the analysts' pages; empty: they answer on this machine alone"),

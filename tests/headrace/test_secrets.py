@@ -28,7 +28,7 @@ def test_the_secrets_are_these() -> None:
 @pytest.mark.parametrize("newline", ["", "\n", "\r\n"])
 @pytest.mark.parametrize("setting", SECRETS, ids=lambda one: str(one.name))
 def test_every_secret_may_come_from_a_file(setting: Setting, newline: str, tmp_path: Path) -> None:
-    text = "redis://:secret@h:1/0" if setting.name == "redis" else SECRET
+    text = {"redis": "redis://:secret@h:1/0", "cases": "postgresql://me:secret@h/cases"}.get(setting.name, SECRET)
     settings = Settings({}, {f"{setting.variable}_FILE": file_of(tmp_path, text + newline)})
     assert getattr(settings, setting.name) == text
     # A child need not read it: its environment has the secret, and asks for no file.
@@ -64,6 +64,7 @@ def test_a_file_that_cannot_be_used_stops_the_start(tmp_path: Path, place: str, 
     "environ",
     [
         {"HEADRACE_CARD_KEY": "tellnoone"},
+        {"HEADRACE_CASES": "tellnoone"},
         {"HEADRACE_REDIS": "redis://:tellnoone@h:1/0", "HEADRACE_REDIS_CA": "/ca.pem"},
     ],
 )
@@ -84,6 +85,7 @@ def test_no_command_shows_a_secret(tmp_path: Path) -> None:
     environ = {one.variable: "tellnoone-and-nobody" for one in SECRETS}
     environ |= {"HEADRACE_REDIS": "redis://:tellnoone@127.0.0.1:1/0", "HEADRACE_KAFKA": "127.0.0.1:1"}
     environ |= {"HEADRACE_KAFKA_SECURITY": "sasl_plaintext", "HEADRACE_KAFKA_USER": "me"}
+    environ["HEADRACE_CASES"] = "postgresql://me:tellnoone@127.0.0.1:1/cases"
     for command in (["settings"], ["doctor"], ["rules", "list"], ["keys", "list"], ["models", "list"]):
         arguments = command if command == ["settings"] else [*command, "--home", str(tmp_path)]
         said = CliRunner().invoke(main, arguments, env=environ)
