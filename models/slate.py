@@ -115,9 +115,10 @@ def compose(candidates: Contenders, k: int, settings: SlateSettings, exposures: 
     exploration = settings.exploration
     exploring = sorted([place for place in exploration.places if place <= k]) if exposures else []
     shown, clicks, seed, interactions = exposures or _UNEXPOSED
-    at, propensities, drawn_from, sizes = compose_places(
+    at_, items_, scores_, sources_, propensities, drawn_from, sizes = compose_places(
         np.ascontiguousarray(candidates.items, dtype=np.int32),
         np.ascontiguousarray(candidates.scores, dtype=np.float64),
+        np.ascontiguousarray(candidates.sources, dtype=np.int8),
         np.ascontiguousarray(candidates.categories, dtype=np.int32),
         np.ascontiguousarray(candidates.vectors, dtype=np.float32),
         np.ascontiguousarray(candidates.barred, dtype=np.bool_),
@@ -132,11 +133,11 @@ def compose(candidates: Contenders, k: int, settings: SlateSettings, exposures: 
         np.array([unit_of(seed, step) for step in range(len(exploring))]),
         (exploration.arms, exploration.draws, exploration.floor, exploration.prior_clicks, exploration.prior_misses),
     )
-    columns = [column[at].tolist() for column in (candidates.items, candidates.scores, candidates.sources)]
-    places = list(map(Place, *columns, repeat(False), repeat(1.0), repeat(()), at.tolist()))
+    at, items, scores, sources = at_.tolist(), items_.tolist(), scores_.tolist(), sources_.tolist()
+    places = list(map(Place, items, scores, sources, repeat(False), repeat(1.0), repeat(()), at))
     # Fewer than wanted explore, or none, where there are no more candidates than places.
-    for number, arms, size in zip(exploring, drawn_from, sizes.tolist(), strict=False):
-        item, score, source, *_, own = places[number - 1]
-        others = tuple(candidates.items[arms[:size]].tolist())
-        places[number - 1] = Place(item, score, source, True, float(propensities[number - 1]), others, own)
+    for number, arms, size in zip(exploring, drawn_from.tolist(), sizes.tolist(), strict=False):
+        i = number - 1
+        propensity = float(propensities[i])
+        places[i] = Place(items[i], scores[i], sources[i], True, propensity, tuple(arms[:size]), at[i])
     return places

@@ -208,6 +208,7 @@ def _explore(
 def _compose_py(
     items: Numbers,
     scores: Floats,
+    sources: NDArray[np.int8],
     categories: Numbers,
     vectors: NDArray[np.float32],
     barred: NDArray[np.bool_],
@@ -221,12 +222,12 @@ def _compose_py(
     exploring: Numbers,
     units: Floats,
     exploration: tuple[int, int, float, float, float],
-) -> tuple[Numbers, Floats, Numbers, Numbers]:
-    """All of a slate at once: the candidate in each place, and with what probability it came there.
+) -> tuple[Numbers, Numbers, Floats, NDArray[np.int8], Floats, Numbers, Numbers]:
+    """All of a slate at once: the candidate in each place, its number, score and source, and how probable it was there.
 
     `exploring` are the places that explore, counted from 1, in order, and `units` the number in [0, 1) that draws for
     each. `exploration` is arms, draws, floor and the prior clicks and misses. The probability is 1 in a ranked place;
-    after those two come, for each place that explored, what it was drawn from, and how many those are.
+    after those come, for each place that explored, the numbers that it was drawn from, and how many those are.
     """
     arms_most, draws, floor, prior_clicks, prior_misses = exploration
     n, explores = items.shape[0], exploring.shape[0]
@@ -255,13 +256,18 @@ def _compose_py(
             explored += 1
         else:
             at[place] = chosen[place - explored]
-    return at, propensities, drawn_from, sizes
+    for step in range(drawn.shape[0]):
+        drawn_from[step, : sizes[step]] = items[drawn_from[step, : sizes[step]]]
+    return at, items[at], scores[at], sources[at], propensities, drawn_from, sizes
 
 
 _FLOATS = read_only(types.float64)
-compose_places: Callable[..., tuple[Numbers, Floats, Numbers, Numbers]] = njit(
-    types.Tuple((types.int32[::1], types.float64[::1], types.int32[:, ::1], types.int32[::1]))(
-        *(read_only(types.int32), _FLOATS, read_only(types.int32), read_only(types.float32, 2)),
+_NUMBERS = types.int32[::1]
+compose_places: Callable[..., tuple[Numbers, Numbers, Floats, NDArray[np.int8], Floats, Numbers, Numbers]] = njit(
+    types.Tuple(
+        (_NUMBERS, _NUMBERS, types.float64[::1], types.int8[::1], types.float64[::1], types.int32[:, ::1], _NUMBERS)
+    )(
+        *(read_only(types.int32), _FLOATS, read_only(types.int8), read_only(types.int32), read_only(types.float32, 2)),
         *(read_only(types.boolean), _FLOATS, _FLOATS, _FLOATS),
         *(types.uint64, types.int64, types.float64, types.int64, read_only(types.int32), _FLOATS),
         types.Tuple((types.int64, types.int64, types.float64, types.float64, types.float64)),
