@@ -242,5 +242,7 @@ def judge_metrics(text: str) -> Iterator[Finding]:
         yield Finding("WARN", "skew", words, "run 'headrace features skew': it names the features and the events")
     elif not sums["headrace_skew_report"]:
         yield Finding("WARN", "skew", "never checked", "run 'headrace features skew --every 1d' beside the archiver")
+    elif not sums["headrace_skew_decisions_compared"]:
+        yield Finding("OK", "skew", "the newest check had no decision to compare")
     else:
         yield Finding("OK", "skew", "what is served is what training computes")

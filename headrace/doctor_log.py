@@ -11,6 +11,7 @@ from features.pipeline import GROUP as WORKER
 from headrace.finding import Finding, Level, graded
 from models.snapshot import ALIVE_EXPIRY_MS, alive_key, report_key
 from scoring.learner_metrics import LearnerHeadline
+from stream.archiver import FLUSH_S
 from stream.connection import RedisConnection
 from stream.records import TOPICS
 from stream.redis_keys import stream_key
@@ -18,6 +19,8 @@ from stream.relay import GROUP as RELAY
 from stream.standing import Standing, answers, standing
 
 LATE_WARN_S, LATE_FAIL_S = 10.0, 120.0
+LATE_STORED_S = 2 * FLUSH_S
+"""Of the archiver, which stores what came in so long at a time."""
 SILENT_WARN_S = 30.0
 
 
@@ -28,6 +31,7 @@ class Reader(NamedTuple):
     command: str
     without: Level
     loss: str
+    late_warn_s: float = LATE_WARN_S
 
 
 READERS = (
@@ -35,7 +39,13 @@ READERS = (
         WORKER, "headrace worker", "FAIL", "histories are not folded, and the outbox fills until events are refused"
     ),
     Reader("learner", "headrace learn", "WARN", "the online model learns nothing and is left out of scores"),
-    Reader("archiver", "headrace archive", "WARN", "nothing is archived, and the log keeps what was not stored"),
+    Reader(
+        "archiver",
+        "headrace archive",
+        "WARN",
+        "nothing is archived, and the log keeps what was not stored",
+        LATE_STORED_S,
+    ),
     Reader("review", "headrace review keep", "WARN", "decisions do not become cases for the analysts"),
     Reader("audit", "headrace audit keep", "WARN", "decisions are not in the audit chain, and the log keeps them"),
     Reader("sequencer", "headrace recommend learn", "WARN", "recommendations learn nothing new, and the log keeps it"),
@@ -86,7 +96,9 @@ def judge_reader(reader: Reader, found: Standing) -> Finding:
         return Finding(reader.without, reader.group, words, f"start one: {reader.command}")
     words = f"{found.members} running, the oldest unread record waits {found.late_s:,.1f} s"
     remedy = f"see its log for errors, or start another: {reader.command}"
-    verdict = graded(found.late_s, LATE_WARN_S, LATE_FAIL_S, reader.group, words, remedy)
+    verdict = graded(
+        found.late_s, reader.late_warn_s, max(LATE_FAIL_S, reader.late_warn_s), reader.group, words, remedy
+    )
     # What may be absent may be late as well: it is no failure of the answers.
     return verdict._replace(level="WARN") if verdict.level == "FAIL" and reader.without == "WARN" else verdict
 

@@ -100,7 +100,9 @@ def _looked(settings: Settings, name: str, options: DriftOptions, say: Callable[
         raise ClickException(str(error)) from None
     directory = options.archive or settings.home / "archive"
     if not any(directory.glob("decisions/date=*/*.parquet")):
-        raise NotYet(f"there are no decisions in {directory}; run 'headrace archive', or give --archive")
+        raise NotYet(
+            f"there are no decisions in {directory}; 'headrace archive' stores them every 5 minutes; or give --archive"
+        )
     found = matured(
         Archive(directory),
         name,

@@ -155,7 +155,10 @@ def _of_archive(
 ) -> Found:
     directory = options.archive or settings.home / "archive"
     if not any(directory.glob("decisions/date=*/*.parquet")):
-        raise NotYet(f"there are no decisions in {directory}; run 'headrace archive', or give --archive or --data")
+        raise NotYet(
+            f"there are no decisions in {directory}; 'headrace archive' stores them every 5 minutes; "
+            "or give --archive or --data"
+        )
     delay = timedelta(milliseconds=settings.label_delay)
     found = matured(
         Archive(directory),

@@ -48,7 +48,9 @@ def open_frame(settings: Settings, use_case: UseCase, options: FrameOptions, aft
     directory = options.archive or settings.home / "archive"
     if not any(directory.glob("decisions/date=*/*.parquet")):
         if options.archive is not None:
-            raise click.ClickException(f"there are no decisions in {directory}; run 'headrace archive'")
+            raise click.ClickException(
+                f"there are no decisions in {directory}; 'headrace archive' stores them every 5 minutes"
+            )
         return no_rows(use_case.features)
     with Console(stderr=True).status("reading the archive") as status:
         return archived_frame(

@@ -90,7 +90,8 @@ class ArchivedLessons:
         days = sorted({path.parent.name.removeprefix("date=") for path in found})
         if not days:
             raise click.ClickException(
-                f"there are no decisions in {self.archive.directory}; run 'headrace archive', or give --data FILE"
+                f"there are no decisions in {self.archive.directory}; 'headrace archive' stores them every 5 minutes; "
+                "or give --data FILE"
             )
         first, last = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in (days[0], days[-1]))
         return first, last + timedelta(days=1)

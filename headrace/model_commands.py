@@ -126,7 +126,7 @@ def models_promote(settings: Settings, **options: Any) -> None:
     from headrace.frames import FrameOptions
     from headrace.promotion import promote_version
 
-    if not options["by"]:
+    if not options["by"] and not options["dry_run"]:
         raise click.UsageError("nobody knows who does it; give --by NAME")
     if options["force"] and not options["why"].strip():
         raise click.UsageError("--force needs --why: whoever reads the history must know")

@@ -25,6 +25,7 @@ from stream.connection import RedisConnection
 from training.skew import SkewCheck
 
 EXAMPLES_SHOWN = 5
+NOTHING = "nothing is known yet"
 _log = logging.getLogger(__name__)
 
 
@@ -105,7 +106,12 @@ def _print(console: Console, report: SkewReport) -> None:
     for name, one in differing.items():
         counts = (f"{count:,}" for count in (one.compared, one.approximate, one.late, one.defects))
         table.add_row(name, *counts, f"{one.mismatch_rate or 0.0:.2%}", style="red" if one.defects else None)
-    console.print(table if differing else f"{title}; all {len(report.features)} features are as served")
+    if differing:
+        console.print(table)
+    else:
+        console.print(
+            f"{title}; {f'all {len(report.features)} features are as served' if report.compared else NOTHING}"
+        )
     for why, count in report.skipped.items():
         console.print(f"not compared: {count:,}, {why}")
     for example in report.examples[:EXAMPLES_SHOWN]:

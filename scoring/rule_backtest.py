@@ -170,7 +170,9 @@ def _find(
     """Make the view `mature`; how many decisions it leaves out as too young, and as of another definition."""
     decisions = [str(file.path) for file in archive.files(Decision.topic)]
     if not decisions:
-        raise EmptyArchive(f"there are no decisions in {archive.directory}; run 'headrace archive' beside the service")
+        raise EmptyArchive(
+            f"there are no decisions in {archive.directory}; 'headrace archive' stores them every 5 minutes"
+        )
     _view(database, "archived", decisions, [f"use_case = {literal(features.name)}"])
     labels = [str(file.path) for file in archive.files(Label.topic)]
     empty = "SELECT NULL::VARCHAR AS event_id, NULL::VARCHAR AS label, NULL::TIMESTAMPTZ AS labelled_at WHERE FALSE"

@@ -44,6 +44,8 @@ def entries(files: Sequence[ArchiveFile]) -> Iterator[Entry]:
         while waiting and (not opened or waiting[-1].first <= opened[0][0]):
             rows = _rows(waiting.pop())
             _push(opened, rows, len(waiting))
+        if not opened:
+            return  # The last files had nothing: all in them was erased, or they have expired.
         _, number, entry, rows = heapq.heappop(opened)
         if entry.offset > newest:
             newest = entry.offset

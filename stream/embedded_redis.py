@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from stream.child import Child, ChildError, free_port
 from stream.connection import RedisConnection, RedisError, RedisUnavailable
@@ -35,8 +35,8 @@ class EmbeddedRedis:
     `appendfsync` is what an acknowledgement survives: `everysec` (a machine crash loses up to the last
     second) or `always`. A killed server can lose that
     much too while its disk is busy, since Redis then puts off its writes. The port stays the same over `restart`; it is
-    chosen freely unless given, and while it runs `redis.url` in its directory says which: see `running_in`. It has no
-    password: every user of this machine can reach it.
+    chosen freely unless given, and is that of the last time where nobody else has it meanwhile: `redis.url` in its
+    directory says which, see `running_in`. It has no password: every user of this machine can reach it.
     """
 
     def __init__(self, directory: Path | str, appendfsync: str = "everysec", port: int | None = None) -> None:
@@ -79,7 +79,7 @@ class EmbeddedRedis:
         self._take_directory()
         attempts = 1 if self.port is not None else PORT_ATTEMPTS
         for attempt in range(1, attempts + 1):
-            port = self.port or free_port()
+            port = self.port or (_noted_port(self.directory) if attempt == 1 else 0) or free_port()
             self._child = self._spawn(port)
             if self._answers(port):
                 self.port = port
@@ -95,7 +95,6 @@ class EmbeddedRedis:
     def stop(self) -> None:
         """End it in order; what it was told is in its file."""
         if self._child is not None:
-            (self.directory / URL_FILE).unlink(missing_ok=True)
             self._child.stop(STOP_GRACE_S)
             self._child = None
         if self._lock is not None:
@@ -177,8 +176,8 @@ class EmbeddedRedis:
 def running_in(directory: Path | str) -> str:
     """The URL of the server that runs on this directory, for a process that did not start it; "" where none does.
 
-    A server that was killed leaves its address behind, which another may have by now: only one that says that it is of
-    this directory counts.
+    A server leaves its address behind, which another may have by now: only one that says that it is of this directory
+    counts.
     """
     place = Path(directory).absolute()
     try:
@@ -188,6 +187,13 @@ def running_in(directory: Path | str) -> str:
     except (OSError, ValueError, RedisUnavailable, RedisError):
         return ""
     return url if Path(os.fsdecode(told)).resolve() == place.resolve() else ""
+
+
+def _noted_port(directory: Path) -> int:
+    try:
+        return urlsplit((directory / URL_FILE).read_text()).port or 0
+    except (OSError, ValueError):
+        return 0
 
 
 def redis_executable() -> str:

@@ -95,7 +95,9 @@ def feedback_rows(
     since = newest - window - label_delay - timedelta(days=1)
     decisions, labels = ([str(file.path) for file in some if file.day >= since] for some in files.values())
     if not decisions:
-        raise NoDecisions(f"there are no decisions in {archive.directory}; run 'headrace archive' beside the service")
+        raise NoDecisions(
+            f"there are no decisions in {archive.directory}; 'headrace archive' stores them every 5 minutes"
+        )
     delay_us, window_us = (round(one.total_seconds() * 1e6) for one in (label_delay, window))
     is_legit = "told_us IS NULL AND outcome <> 'decline'" if unlabelled == "legit" else "FALSE"
     with duckdb.connect(":memory:") as database:

@@ -330,6 +330,6 @@ def test_an_empty_folder_is_refused_with_what_to_do(tmp_path: Path) -> None:
     words = ["features", "states", "--archive", str(tmp_path), "--home", str(tmp_path)]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 1
-    assert "run 'headrace archive'" in result.output
+    assert "'headrace archive'" in result.output
     for wrong in (["features", "states"], [*words, "--data", __file__], [*words, "--mapping", __file__]):
         assert CliRunner().invoke(main, wrong).exit_code == 2

@@ -24,7 +24,7 @@ from features.store_plan import PLAN_FILE, StorePlan
 from headrace.cli import main
 from headrace.doctor import examine, examine_kafka, judge_kafka_reader, judge_metrics, judge_settings, run_doctor
 from headrace.doctor_home import examine_home, judge_disk
-from headrace.doctor_log import READERS, examine_log
+from headrace.doctor_log import READERS, examine_log, judge_reader
 from headrace.doctor_redis import judge_clock, judge_durability, judge_latency, judge_memory, judge_role, judge_version
 from headrace.finding import Finding
 from headrace.settings import Settings
@@ -40,6 +40,7 @@ from stream.kafka_node import KafkaNode
 from stream.log import Entry, Message, Partition
 from stream.records import TOPICS
 from stream.redis_log import RedisLog
+from stream.standing import Standing
 from tests.manifests import made_up
 from tests.until import LIMIT_S
 
@@ -302,6 +303,16 @@ def test_metrics_tell_of_degraded_decisions_and_of_skew() -> None:
     bad = METRICS + 'headrace_degraded_total{missing="models"} 30.0\nheadrace_skew_values_defect{feature="a"} 2.0\n'
     assert [of(judge_metrics(bad), subject).level for subject in ("decisions", "skew")] == ["WARN", "WARN"]
     assert "2 served values" in of(judge_metrics(bad), "skew").words
+    assert "no decision to compare" in of(judge_metrics(METRICS), "skew").words
+    compared = METRICS + 'headrace_skew_decisions_compared{use_case="fraud"} 9.0\n'
+    assert "what training computes" in of(judge_metrics(compared), "skew").words
+
+
+def test_an_archiver_that_stores_by_five_minutes_is_not_late_before_that() -> None:
+    archiver, worker = (next(one for one in READERS if one.group == group) for group in ("archiver", "worker"))
+    waiting = Standing(1, {"decisions": 290.0})
+    assert [judge_reader(one, waiting).level for one in (archiver, worker)] == ["OK", "FAIL"]
+    assert judge_reader(archiver, Standing(1, {"decisions": 700.0})).level == "WARN"
     assert "none of Headrace's" in of(judge_metrics("up 1\n"), "metrics").words
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,9 +61,23 @@ def test_a_server_of_another_directory_at_the_same_address_is_none(server: Embed
     assert running_in(copied) == ""
 
 
-def test_what_was_stopped_leaves_no_address(server: EmbeddedRedis) -> None:
+def test_what_was_stopped_is_none_and_comes_back_at_the_same_address(server: EmbeddedRedis) -> None:
+    url = server.url
     server.stop()
-    assert not (server.directory / URL_FILE).exists()
+    assert running_in(server.directory) == ""
+    with EmbeddedRedis(server.directory) as again:
+        assert again.url == url
+
+
+def test_an_address_that_another_has_taken_is_left_to_it(server: EmbeddedRedis) -> None:
+    server.stop()
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", server.port or 0))
+        taken.listen()
+        with EmbeddedRedis(server.directory) as again:
+            assert again.port != server.port
+            assert running_in(server.directory) == again.url
 
 
 def test_a_second_stack_does_not_join_the_first(server: EmbeddedRedis) -> None:

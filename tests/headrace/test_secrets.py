@@ -81,7 +81,8 @@ def test_no_command_takes_a_secret_as_an_option(tmp_path: Path) -> None:
     assert said.exit_code == 2 and "HEADRACE_REDIS_FILE" in said.output and "tellnoone" not in said.output
 
 
-def test_no_command_shows_a_secret(tmp_path: Path) -> None:
+def test_no_command_shows_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # What is no address of a database is a file, made where the command is given.
     environ = {one.variable: "tellnoone-and-nobody" for one in SECRETS}
     environ |= {"HEADRACE_REDIS": "redis://:tellnoone@127.0.0.1:1/0", "HEADRACE_KAFKA": "127.0.0.1:1"}
     environ |= {"HEADRACE_KAFKA_SECURITY": "sasl_plaintext", "HEADRACE_KAFKA_USER": "me"}

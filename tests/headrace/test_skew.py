@@ -47,6 +47,12 @@ def rates(text: str) -> dict[str, float]:
     }
 
 
+def test_a_check_of_nothing_says_that_nothing_is_known(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    result = skew(tmp_path)
+    assert result.exit_code == 0 and "nothing is known yet" in result.output, result.output
+
+
 def test_a_check_writes_a_file_for_node_exporter(tmp_path: Path) -> None:
     archive_of(tmp_path / "archive", traffic(), one_wrong)
     folder = tmp_path / "textfiles"

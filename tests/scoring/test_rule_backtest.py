@@ -231,7 +231,7 @@ def test_a_list_is_asked_as_it_was(tmp_path: Path) -> None:
 
 
 def test_without_decisions_it_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(EmptyArchive, match="run 'headrace archive'"):
+    with pytest.raises(EmptyArchive, match="'headrace archive'"):
         tried(archive_of(tmp_path / "none", []))
     with pytest.raises(EmptyArchive, match="no decisions of 'fraud'"):
         tried(archive_of(tmp_path / "others", [decision("i", use_case="recommendation")]))

@@ -146,6 +146,19 @@ def test_a_file_that_loses_all_its_records_stays_for_what_its_name_says(tmp_path
     assert [entry.offset for files in archive.sources().values() for entry in entries(files)] == [9]
 
 
+@pytest.mark.parametrize("emptied", [0, 1, 2])
+def test_files_that_lost_all_their_records_are_read_beside_others(tmp_path: Path, emptied: int) -> None:
+    mention = Mention("card_id", CARD)
+    with Archive(tmp_path / "archive") as archive:
+        for number in range(3):
+            one = decided(3 if number == emptied else 4 + 7 * number)
+            archive.write("log", {PART: [Entry(number, one.record.card_id, encode(one))]})
+        assert erase_from_archive(archive, search_archive(archive, mention), mention) == 1
+        files = list(archive.files("decisions"))
+    assert [entry.offset for entry in entries(files)] == [number for number in range(3) if number != emptied]
+    assert list(entries([file for file in files if file.first == emptied])) == []
+
+
 def test_an_entity_that_nobody_knows_of_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no entity 'card'"):
         Mention("card", "c")
