@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from features.online_store import OnlineStore
 from headrace.revision import git_revision
 from models.manifest import Manifest
@@ -59,9 +61,12 @@ def fit_stretch(
     return replay, trained
 
 
-def register_champion(registry: Registry, trained: Trained, why: str) -> Manifest:
-    """Put a model into the registry and let it be the champion, without gates: no later rows are there to judge by."""
-    version = registry.register(trained.onnx_bytes, trained.manifest)
+def register_champion(registry: Registry, trained: Trained, why: str, simulated: bool = False) -> Manifest:
+    """Put a model into the registry and let it be the champion, without gates: no later rows are there to judge by.
+
+    One of made-up events is marked so: its dates say nothing of the events that it will score.
+    """
+    version = registry.register(trained.onnx_bytes, msgspec.structs.replace(trained.manifest, simulated=simulated))
     registry.alias(trained.manifest.name, "champion", version, by="bootstrap", why=why)
     return registry.manifest(trained.manifest.name, version)
 

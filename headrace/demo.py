@@ -166,7 +166,9 @@ def _bootstrap(stack: Stack, source: Source, first: datetime, cut: datetime, con
         replay, trained = fit_stretch(
             FRAUD, source.between(first, cut), stretch, "hist_gradient_boosting", status.update
         )
-    manifest = register_champion(registry_of(stack.home), trained, "bootstrap of the demo")
+    manifest = register_champion(
+        registry_of(stack.home), trained, "bootstrap of the demo", isinstance(source, SimulatedSource)
+    )
     auc = manifest.metrics.get("auc")
     console.print(
         f"trained {manifest.name} {manifest.version} on {first:%Y-%m-%d} to {cut:%Y-%m-%d}: "

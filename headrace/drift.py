@@ -108,7 +108,7 @@ def _looked(settings: Settings, name: str, options: DriftOptions, say: Callable[
         name,
         label_delay=timedelta(milliseconds=settings.label_delay),
         definition_hash=manifest.definition_hash,
-        since=max(manifest.label_cutoff, manifest.window_end),
+        since=manifest.learned_until,
         as_of=None if options.as_of is None else options.as_of.replace(tzinfo=UTC),
         unlabelled=options.unlabelled,
         on_progress=lambda count: say(f"reading the archive: {count:,} decisions"),

@@ -72,7 +72,7 @@ def label_cutoff(registry: Registry, use_case: UseCase, version: str) -> datetim
         manifest = registry.manifest(name, champion)
         # A champion of other features is not asked.
         manifests += [manifest] if manifest.definition_hash == use_case.features.definition_hash else []
-    return max(max(one.label_cutoff, one.window_end) for one in manifests)
+    return max(one.learned_until for one in manifests)
 
 
 def _replayed(

@@ -43,7 +43,8 @@ def facts_of(manifest: Manifest, aliases: str) -> dict[str, str]:
         "aliases": aliases or "none",
         "family": manifest.family or "unknown",
         "made": f"{manifest.created_at:%Y-%m-%d %H:%M} by code {manifest.git_revision or 'unknown'}",
-        "fitted on events": f"{manifest.window_start:%Y-%m-%d %H:%M} to {manifest.window_end:%Y-%m-%d %H:%M}",
+        "fitted on events": f"{manifest.window_start:%Y-%m-%d %H:%M} to {manifest.window_end:%Y-%m-%d %H:%M}"
+        + (", made up" if manifest.simulated else ""),
         "labels known by": f"{manifest.label_cutoff:%Y-%m-%d %H:%M}",
         "features": f"{len(manifest.feature_names)} of definition {manifest.definition_hash}",
         "parameters": ", ".join(f"{key}={value}" for key, value in manifest.parameters.items()) or "none stated",

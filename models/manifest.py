@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
@@ -106,6 +106,9 @@ class SearchSummary(msgspec.Struct, frozen=True, kw_only=True):
     ended: str
 
 
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one version of one model.
 
@@ -115,7 +118,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     `training.metrics.calibration_error`. `max_onnx_difference` is the largest difference in probability between the
     library's own answer and the artifact's; None where nobody measured it. `single_row_latency_us` is a median.
     `reference` is what is usual for each feature: the median of legit rows. `profile` is what later rows are held
-    against for drift, `search` how the parameters were found; None where nobody made one. An empty `version` is filled
+    against for drift, `search` how the parameters were found; None where nobody made one. `simulated`: the rows that it
+    was fitted on are made up, and what it serves are none of them. An empty `version` is filled
     in by the registry. Manifests of earlier versions lack the later fields and load all the same.
     """
 
@@ -139,6 +143,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     reference: dict[str, float] = {}
     profile: Profile | None = None
     search: SearchSummary | None = None
+    simulated: bool = False
+
+    @property
+    def learned_until(self) -> datetime:
+        """Rows of after this moment it has not learned from; where it was fitted on made-up events, of any."""
+        return NEVER if self.simulated else max(self.label_cutoff, self.window_end)
 
     def to_json(self) -> bytes:
         """The manifest as it is stored, indented for people."""

@@ -213,6 +213,11 @@ def refusal(status: int, error: str, message: str, retry_after_s: int | None = N
     return Answer(status, mask_bytes(body), retry_after_s)
 
 
+def wrong_method(method: str, path: str, there: tuple[str, ...]) -> Answer:
+    """What a path says to a method that it does not have."""
+    return refusal(405, "wrong method", f"{path} has no {method}; send {' or '.join(there)}")
+
+
 def refused(error: Exception) -> Answer:
     """What is answered instead, and whether it helps to send it again. An error that nobody foresaw is logged."""
     match error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from _bentoml_sdk import Service
 
-from scoring.api import JSON, Answer, Api, Post, bad_deadline, invalid, overloaded, too_large
+from scoring.api import JSON, Answer, Api, Post, bad_deadline, invalid, overloaded, too_large, wrong_method
 from scoring.arrival import Turns, left_ms
 from scoring.asgi import AsgiApp, Message, Receive, Scope, Send, header_of
 from scoring.asgi_answer import respond
@@ -113,7 +113,17 @@ class FrontDoor:
                     api.count(route, found_or_left.status)
                     await respond(send, found_or_left)
                 return
+            if method != "OPTIONS" and (there := self._methods_of(api, recommend, path)) and method not in there:
+                await respond(send, wrong_method(method, path, there), (b"allow", ", ".join(there).encode()))
+                return
         await self.inner(scope, receive, send)
+
+    def _methods_of(self, api: Api, recommend: RecommendApi | None, path: str) -> tuple[str, ...]:
+        if path in api.routes or path == api.batch_route:
+            return ("POST",)
+        if path.startswith((DECISIONS, EXPLANATIONS)):
+            return ("GET",)
+        return () if recommend is None else self._recommendations.methods_of(path)
 
     async def _recommend(self, api: RecommendApi, route: str, scope: Scope, receive: Receive) -> Answer | None:
         """The answer of recommending; None where the client left before its body was whole."""

@@ -39,6 +39,15 @@ class RecommendDoor:
             return path if path in (RECOMMEND, FEEDBACK, ITEMS) else None
         return TRENDING if method == "GET" and path == TRENDING else None
 
+    @staticmethod
+    def methods_of(path: str) -> tuple[str, ...]:
+        """The methods that a path of recommending has; none for one of somebody else."""
+        if path.startswith(ITEM):
+            return "GET", "PUT", "DELETE"
+        if path in (RECOMMEND, FEEDBACK, ITEMS):
+            return ("POST",)
+        return ("GET",) if path == TRENDING or path.startswith(SIMILAR) else ()
+
     async def answer(
         self, api: RecommendApi, route: str, scope: Scope, read: ReadBody, deadline_ms: float | None
     ) -> Answer | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -19,13 +20,16 @@ class InvalidRecord(ValueError):
         super().__init__(f"field {self.field!r} has {self.value}: {self.remedy}")
 
 
-def explain(message: str, content: object, kinds: Iterable[str]) -> InvalidRecord:
+def explain(message: str, content: object, kinds: Iterable[str], classes: Iterable[type] = ()) -> InvalidRecord:
     """What msgspec says of a record, as a refusal that names field, value and remedy.
 
-    `content` is what was sent, as far as it can be read; `kinds` are the types of records that there are.
+    `content` is what was sent, as far as it can be read; `kinds` are the types of records that there may be here,
+    `classes` their classes.
     """
     text, _, path = message.partition(" - at `$")
     path = path.removesuffix("`").lstrip(".")
+    if path and text.startswith("Invalid enum value") and (words := _words_of(classes, path)):
+        return InvalidRecord(path, _value_at(content, path), f"send one of {', '.join(words)}")
     if path:
         return InvalidRecord(path, _value_at(content, path), _remedy(path, text, kinds))
     if "unknown field `" in text:
@@ -37,7 +41,7 @@ def explain(message: str, content: object, kinds: Iterable[str]) -> InvalidRecor
     if text.startswith("`"):
         name = text.split("`")[1]
         return InvalidRecord(name, _value_at(content, name), text.split("` ", 1)[-1])
-    return InvalidRecord("(body)", content, text)
+    return InvalidRecord("(body)", content, f"send one JSON object; {text[0].lower()}{text[1:].replace('`', '')}")
 
 
 def _remedy(field: str, text: str, kinds: Iterable[str]) -> str:
@@ -48,6 +52,12 @@ def _remedy(field: str, text: str, kinds: Iterable[str]) -> str:
     if "out of range" in text:
         return "send a finite number"
     return text[0].lower() + text[1:].replace("`", "")
+
+
+def _words_of(classes: Iterable[type], field: str) -> list[str]:
+    """The words that a field of one of these may have; none where it is no choice of words."""
+    found = [get_type_hints(one).get(field) for one in classes]
+    return [str(word) for one in found for word in get_args(one) if get_origin(one) is Literal]
 
 
 def lenient(payload: bytes | str) -> object:

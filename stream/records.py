@@ -7,7 +7,7 @@ the field, the value and the remedy.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -331,18 +331,34 @@ def decode(payload: bytes | str, kind: type[R] | Any = Record) -> R:
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        return _strictly(decoder, payload)  # type: ignore[no-any-return]
+        return _strictly(decoder, payload, kind)  # type: ignore[no-any-return]
     except RecursionError:
         raise InvalidRecord("(body)", payload, "is nested too deeply; send one flat object") from None
 
 
-def _strictly(decoder: msgspec.json.Decoder[Any], payload: bytes | str) -> Any:
+def _strictly(decoder: msgspec.json.Decoder[Any], payload: bytes | str, kind: Any) -> Any:
     try:
         return decoder.decode(payload)
     except msgspec.ValidationError as error:
-        raise explain(str(error), lenient(payload), KINDS) from None
+        # A field is found wanting before bytes after it are: what is no UTF-8 is not that field's fault.
+        if isinstance(payload, bytes) and not _is_utf8(payload):
+            raise InvalidRecord("(body)", payload, "is not UTF-8; send one JSON object, UTF-8") from None
+        raise explain(str(error), lenient(payload), _kinds_of(kind), get_args(kind) or (kind,)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRecord("(body)", payload, f"send one JSON object, UTF-8; {error}") from None
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _kinds_of(kind: Any) -> tuple[str, ...]:
+    """What may stand in `type` where this is decoded."""
+    return tuple(str(one.__struct_config__.tag) for one in get_args(kind) or (kind,))
 
 
 def convert(fields: dict[str, Any], kind: type[R]) -> R:

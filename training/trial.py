@@ -110,7 +110,7 @@ def hold_trial(
         note = f"the champion {champion.version} is of definition {champion.manifest.definition_hash} and serves nobody"
         champion = None
     models = [model for model in (challenger, champion) if model is not None]
-    cutoff = max(max(model.manifest.label_cutoff, model.manifest.window_end) for model in models)
+    cutoff = max(model.manifest.learned_until for model in models)
     later = frame.where(frame.event_time_us > micros(cutoff))
     latency = latencies_us(models, later.X)
     why = _unmeasurable(later, challenger)

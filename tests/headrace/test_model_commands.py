@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -60,6 +60,18 @@ def test_a_better_version_is_promoted_by_what_the_archive_holds_and_rolled_back(
     assert status == 0
     for words in ("merchants", "bob", "rollback; refunds", "carl", "gate better", "passed: it saves"):
         assert words in text
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_champion_of_made_up_payments_is_judged_by_rows_of_any_day(home: Path, simulated: bool) -> None:
+    registry = Registry(home / "models")
+    late = datetime(2100, 1, 1, tzinfo=UTC)
+    first = msgspec.structs.replace(OF_FRAUD, version="first", window_end=late, label_cutoff=late, simulated=simulated)
+    registry.register(HALF, first)
+    registry.alias("fraud", "champion", "first", by="bootstrap", why="of up")
+    status, text = run(home, "promote", "fraud", "good", "--by", "bob")
+    assert status == (0 if simulated else 1), text
+    assert aliases(home)["champion"] == ("good" if simulated else "first")
 
 
 def test_a_version_that_is_not_better_is_refused_with_status_1_and_forced_with_a_reason(home: Path) -> None:

@@ -103,6 +103,9 @@ BAD: dict[str, tuple[str, bytes, str, str]] = {
     "too deep": (SCORE, b'{"type":"transaction","event_id":' + b"[" * 4000, "(body)", "flat"),
     "unknown type": (EVENTS, good(type="payment"), "type", "send one of transaction"),
     "another type": (SCORE, good(type="label"), "type", "send one of transaction"),
+    "no label": (LABELS, msgspec.json.encode(LABEL | {"type": "decision"}), "type", "send one of label"),
+    "no UTF-8 after a fault": (SCORE, b'{"type": "label", "event_id": "\xff"}', "(body)", "UTF-8"),
+    "nothing": (SCORE, b"null", "(body)", "send one JSON object"),
     "missing amount": (SCORE, without("amount"), "amount", "send it"),
     "NaN": (SCORE, raw("amount", "NaN"), "(body)", "JSON"),
     "beyond float": (SCORE, raw("amount", "1e999"), "amount", "finite"),
@@ -116,7 +119,12 @@ BAD: dict[str, tuple[str, bytes, str, str]] = {
     "long id": (SCORE, good(event_id="e" * 129), "event_id", "length <= 128"),
     "no place": (SCORE, good(latitude=91), "latitude", "<= 90"),
     "no currency": (SCORE, good(currency="eur"), "currency", "[A-Z]"),
-    "unknown verdict": (LABELS, msgspec.json.encode(LABEL | {"label": "maybe"}), "label", "invalid enum value"),
+    "unknown verdict": (
+        LABELS,
+        msgspec.json.encode(LABEL | {"label": "maybe"}),
+        "label",
+        "send one of fraud, legit, unknown",
+    ),
     "label of tomorrow": (LABELS, msgspec.json.encode(LABEL | {"labelled_at": NOW + timedelta(1)}), "labelled_at", ""),
     "label before its event": (
         LABELS,
@@ -125,6 +133,22 @@ BAD: dict[str, tuple[str, bytes, str, str]] = {
         "after 'labelled_at'",
     ),
 }
+
+
+def test_each_route_names_the_types_that_it_takes(door: Door) -> None:
+    taken = {SCORE: "transaction", EVENTS: "transaction, action, reading", LABELS: "label"}
+    said = {path: door.send("POST", path, b'{"type": "nothing"}')[2]["remedy"] for path in taken}
+    assert said == {path: f"send one of {kinds}" for path, kinds in taken.items()}
+
+
+@pytest.mark.parametrize("path", [SCORE, f"{SCORE}/batch", EVENTS, LABELS, "/decisions/e1", "/explanations/e1"])
+def test_a_method_that_a_path_has_not_is_told_which_it_has(door: Door, path: str) -> None:
+    method = "POST" if path.endswith("/e1") else "GET"
+    status, headers, body = door.send(method, path)
+    other = "GET" if method == "POST" else "POST"
+    assert (status, headers["allow"]) == (405, other)
+    assert body["message"] == f"{path} has no {method}; send {other}"
+    assert door.passed == []
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -220,7 +244,7 @@ def test_a_full_outbox_says_when_to_come_again(open_scorer: OpenScorer, redis_db
 
 
 def test_unknown_paths_pass_on(door: Door) -> None:
-    requests = [("GET", SCORE), ("POST", "/fraud/scores"), ("GET", "/livez"), ("POST", "/decisions/e1")]
+    requests = [("OPTIONS", SCORE), ("POST", "/fraud/scores"), ("GET", "/livez"), ("POST", "/recommend")]
     for method, path in requests:
         assert door.send(method, path)[0] == 0
     assert door.passed == [path for _, path in requests]

@@ -148,6 +148,15 @@ def test_similar_items_of_a_new_item_are_few_and_of_an_unknown_one_none(shop: Sh
     assert body_of(shop.api.similar("brand new", b"", DEADLINE_MS)) == {"items": [], "degraded": ["items"]}
 
 
+@pytest.mark.parametrize(
+    "path", ["/recommend", "/feedback", "/items", "/items/i1", "/similar/i1", "/trending", "/fraud"]
+)
+def test_a_path_has_the_methods_that_it_is_answered_for(path: str) -> None:
+    methods = ("GET", "POST", "PUT", "DELETE", "PATCH")
+    answered = [method for method in methods if RecommendDoor.route_of(method, path) is not None]
+    assert sorted(RecommendDoor.methods_of(path)) == sorted(answered)
+
+
 def many(shop: Shop, body: bytes, content_type: bytes = b"application/json", status: int = 200) -> Any:
     """The answer to POST /items, through its door."""
     door = RecommendDoor(Turns(), 65536, Bounds(records=5))

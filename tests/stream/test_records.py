@@ -138,7 +138,7 @@ INVALID: list[tuple[dict[str, Any], dict[str, Any], str, str, str]] = [
     (ITEM, {"price": -1}, "price", "-1", ">= 0.0"),
     (READING, {"value": 1e301}, "value", "1e+301", "<= 1e+300"),
     (READING, {"value": None}, "value", "None", "expected float, got null"),
-    (LABEL, {"label": "maybe"}, "label", "'maybe'", "invalid enum value"),
+    (LABEL, {"label": "maybe"}, "label", "'maybe'", "send one of fraud, legit, unknown"),
     (LABEL, {"labelled_at": 5}, "labelled_at", "5", "RFC 3339"),
 ]
 
