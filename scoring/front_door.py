@@ -20,6 +20,8 @@ from scoring.asgi import AsgiApp, Message, Receive, Scope, Send, header_of
 from scoring.asgi_answer import respond
 from scoring.batch_door import USUAL, BatchDoor, Bounds
 from scoring.gate import Gate
+from scoring.index_page import PATH as INDEX
+from scoring.index_page import kept_to_itself
 from scoring.key_feed import KeyFeed
 from scoring.metrics_door import PATH as METRICS
 from scoring.metrics_door import MetricsDoor, Tells
@@ -116,6 +118,8 @@ class FrontDoor:
             if method != "OPTIONS" and (there := self._methods_of(api, recommend, path)) and method not in there:
                 await respond(send, wrong_method(method, path, there), (b"allow", ", ".join(there).encode()))
                 return
+            if path == INDEX:
+                send = kept_to_itself(send)
         await self.inner(scope, receive, send)
 
     def _methods_of(self, api: Api, recommend: RecommendApi | None, path: str) -> tuple[str, ...]:

@@ -150,6 +150,15 @@ def hanging(found: Samples) -> bool:
     return rest <= found.keys() and "headrace_outbox_records" not in found
 
 
+def test_the_servers_own_page_may_load_nothing_from_elsewhere(running: Running) -> None:
+    page = ask(running.url, "GET", "/")
+    assert (page.status, b"swagger" in page.content) == (200, True)
+    policy = dict(rule.strip().split(" ", 1) for rule in page.headers["content-security-policy"].split(";"))
+    assert (policy["default-src"], policy["frame-src"]) == ("'self'", "'none'")
+    assert "script-src" not in policy and "http" not in page.headers["content-security-policy"]
+    assert "content-security-policy" not in ask(running.url, "GET", "/metrics").headers
+
+
 def test_a_callers_trace_is_followed_as_its_flag_says(running: Running, payments: list[Played]) -> None:
     sampled, unsampled = (encode(one.transaction) for one in payments[100:102])
     assert running.post("/fraud/score", unsampled, traceparent=f"00-{TRACE[::-1]}-{SPAN}-00") == 200
