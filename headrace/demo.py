@@ -166,9 +166,7 @@ def _bootstrap(stack: Stack, source: Source, first: datetime, cut: datetime, con
         replay, trained = fit_stretch(
             FRAUD, source.between(first, cut), stretch, "hist_gradient_boosting", status.update
         )
-    manifest = register_champion(
-        registry_of(stack.home), trained, "bootstrap of the demo", isinstance(source, SimulatedSource)
-    )
+    manifest = register_champion(registry_of(stack.home), trained, "bootstrap of the demo", source.is_made_up)
     auc = manifest.metrics.get("auc")
     console.print(
         f"trained {manifest.name} {manifest.version} on {first:%Y-%m-%d} to {cut:%Y-%m-%d}: "

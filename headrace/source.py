@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from stream.card_guard import CardGuard
 from stream.dataset import read_transactions
@@ -31,6 +31,10 @@ class Source(Protocol):
     def name(self) -> str:
         """What people call it."""
 
+    @property
+    def is_made_up(self) -> bool:
+        """Whether nobody ever paid them: what is learned from them says nothing of the present."""
+
     def span(self) -> tuple[datetime, datetime]:
         """From the first transaction to the moment after the last."""
 
@@ -42,6 +46,7 @@ class Source(Protocol):
 class FileSource:
     """A Parquet or CSV file."""
 
+    is_made_up: ClassVar[bool] = False
     path: Path
     mapping: Mapping
     name: str
@@ -72,6 +77,7 @@ class FileSource:
 class SimulatedSource:
     """The built-in simulator: the same world for the same seed."""
 
+    is_made_up: ClassVar[bool] = True
     seed: int
     days: int
     name: str = "simulator"

@@ -63,10 +63,10 @@ def processes_of(scratch: Path) -> list[str]:
     return found
 
 
-def wait_for(scratch: Path, pattern: str) -> None:
+def wait_for(demo: subprocess.Popen[bytes], scratch: Path, pattern: str) -> None:
     end = time.monotonic() + LIMIT_S
     while not re.search(pattern, said(scratch)):
-        assert time.monotonic() < end, said(scratch)
+        assert time.monotonic() < end and demo.poll() is None, said(scratch)
         time.sleep(0.2)
 
 
@@ -99,7 +99,7 @@ def test_a_demo_that_is_interrupted_sums_up_and_leaves_nothing_behind(tmp_path: 
     with ExitStack() as ends:
         demo = start_demo(scratch, "--seconds", "500", "--summary", str(summary))
         ends.callback(demo.terminate)
-        wait_for(scratch, ENOUGH)
+        wait_for(demo, scratch, ENOUGH)
         demo.send_signal(signal.SIGINT)
         has_ended_well(demo, scratch)
     sums_up_well(summary, was_interrupted=True)
@@ -114,7 +114,7 @@ def test_two_demos_at_once_sum_up_and_leave_nothing_behind(tmp_path: Path) -> No
         ends.callback(first.terminate)
         second = start_demo(by_hand, "--seconds", "500", "--no-shoppers")
         ends.callback(second.terminate)
-        wait_for(by_hand, r"scored +[1-9]")
+        wait_for(second, by_hand, r"scored +[1-9]")
         second.send_signal(signal.SIGINT)
         has_ended_well(second, by_hand)
         has_ended_well(first, by_time)
