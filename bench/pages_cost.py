@@ -110,6 +110,22 @@ def measure(
 
     `home` has a plan and a champion, and no cases; without one it is made in a temporary directory.
     """
+    with scoring_stack(home) as stack:
+        cookies = _fill(stack.home, cases)
+        calls = payments(seed=8)
+        return summed_up(
+            _blocks(stack, cookies, calls, rounds, partial(_loaded, calls=calls, rate=rate, block_s=block_s)),
+            cases,
+            rate,
+        )
+
+
+@contextmanager
+def scoring_stack(home: Path | None) -> Iterator[Stack]:
+    """A stack of its own whose service is all that is not started yet.
+
+    `home` has a plan and a champion; without one it is made in a temporary directory.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory,
         Stack(Settings({"home": home or Path(directory)})) as stack,
@@ -119,15 +135,14 @@ def measure(
             prepare(stack, "bench")
         stack.start_workers()
         stack.start("learner", "learn")
-        cookies = _fill(stack.home, cases)
-        transactions = SimulatedSource(seed=8, days=30)
-        first, last = transactions.span()
-        calls = (one.transaction for one in transactions.between(first, last + timedelta(days=3650)))
-        return summed_up(
-            _blocks(stack, cookies, calls, rounds, partial(_loaded, calls=calls, rate=rate, block_s=block_s)),
-            cases,
-            rate,
-        )
+        yield stack
+
+
+def payments(seed: int) -> Iterator[Transaction]:
+    """Payments of ten made-up years, as they are asked for."""
+    source = SimulatedSource(seed=seed, days=30)
+    first, last = source.span()
+    return (one.transaction for one in source.between(first, last + timedelta(days=3650)))
 
 
 def _blocks(

@@ -9,9 +9,7 @@ of answers too.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -21,19 +19,16 @@ from unittest.mock import patch
 
 import msgspec
 
-from bench.recommend_world import VISITORS, World, learned, register_ranker, remember
-from headrace.assembly import open_ledger, open_online_store
+from bench.recommend_stack import furnish, recommending_stack
+from bench.recommend_world import VISITORS, World, learned
+from headrace.assembly import open_ledger
 from headrace.assembly_recommending import open_recommending
 from headrace.run import apply_features
 from headrace.settings import Settings
-from headrace.stack import Stack
 from models.ranker import BLEND_VERSION
-from scoring.live_models import registry_of
 from scoring.recommend_api import RecommendApi
-from scoring.recommender_snapshot import SnapshotStore
 from scoring.recommending import Recommending
 from scoring.slate_file import read_slate_policy
-from stream.connection import RedisConnection
 from stream.records import from_micros
 
 SLATES = 600
@@ -141,24 +136,12 @@ def _line(api: RecommendApi, recommending: Recommending, number: int, body: dict
 
 def write(path: Path, count: int = SLATES) -> str:
     """Write the lines of a stack of its own; gives their checksum."""
-    with (
-        tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory,
-        Stack(Settings({"home": Path(directory), "use_cases": "recommendation"})) as stack,
-    ):
-        stack.start_redis()
+    with recommending_stack() as stack:
         applying = apply_features(stack.settings)
         world = World(ITEMS)
         world.end_us = END_US
         state, _ = learned(world, INTERACTIONS)
-        register_ranker(registry_of(stack.home))
-        with RedisConnection(stack.settings.redis, timeout_ms=60_000) as connection:
-            SnapshotStore(connection).save(state)
-        _, errors = applying.communicate()
-        if applying.returncode:
-            raise ChildProcessError(errors.decode())
-        store = open_online_store(stack.settings)
-        with closing(store.connection):
-            remember(store, world)
+        furnish(stack, world, state, applying)
         content = b"".join(line + b"\n" for line in slates(stack.settings, count))
     path.write_bytes(content)
     return sha256(content).hexdigest()

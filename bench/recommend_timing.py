@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gc
 import http.client
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
 
@@ -19,17 +17,15 @@ import numpy as np
 from bench.figures import Figure, Figures
 from bench.recommend_appending import appending
 from bench.recommend_latency import INTERACTIONS, ITEMS
+from bench.recommend_stack import furnish, recommending_stack
 from bench.recommend_stages import stages
-from bench.recommend_world import VISITORS, World, learned, register_ranker, remember
-from headrace.assembly import open_ledger, open_online_store
+from bench.recommend_world import VISITORS, World, learned
+from headrace.assembly import open_ledger
 from headrace.assembly_recommending import open_recommending
 from headrace.run import apply_features
 from headrace.settings import Settings
 from headrace.stack import Stack
-from scoring.live_models import registry_of
 from scoring.recommend_bodies import RecommendRequest
-from scoring.recommender_snapshot import SnapshotStore
-from stream.connection import RedisConnection
 
 REQUESTS = 2000
 WARM_UP = 200
@@ -50,11 +46,7 @@ def measure(sizes: tuple[int, ...] = ITEMS, interactions: int = INTERACTIONS, sa
     """All figures, on a stack of its own in a temporary directory. Some minutes."""
     figures: Figures = {}
     for items in sizes:
-        with (
-            tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory,
-            Stack(Settings({"home": Path(directory), "use_cases": "recommendation"})) as stack,
-        ):
-            stack.start_redis()
+        with recommending_stack() as stack:
             figures |= _prepare(stack, items, interactions, say)
             with appending(stack.settings.redis, items, VISITORS):
                 say(f"slates in process, {RATE:.0f} a second")
@@ -72,11 +64,7 @@ def measure_stages(sizes: tuple[int, ...] = ITEMS, interactions: int = INTERACTI
     """Where the time of one slate goes, while nothing is learned and nobody else asks."""
     figures: Figures = {}
     for items in sizes:
-        with (
-            tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory,
-            Stack(Settings({"home": Path(directory), "use_cases": "recommendation"})) as stack,
-        ):
-            stack.start_redis()
+        with recommending_stack() as stack:
             _prepare(stack, items, interactions, say)
             say("slates, part by part")
             figures |= stages(stack.settings, f"{items:,} items")
@@ -89,17 +77,7 @@ def _prepare(stack: Stack, items: int, interactions: int, say: Say) -> Figures:
     world = World(items)
     state, learn_us = learned(world, interactions)
     say("a ranker, the snapshot and the histories")
-    register_ranker(registry_of(stack.home))
-    with RedisConnection(stack.settings.redis, timeout_ms=60_000) as connection:
-        began_s = time.perf_counter()
-        size = SnapshotStore(connection).save(state)
-        took_s = time.perf_counter() - began_s
-    _, errors = applying.communicate()
-    if applying.returncode:
-        raise ChildProcessError(errors.decode())
-    store = open_online_store(stack.settings)
-    with closing(store.connection):
-        remember(store, world)
+    size, took_s = furnish(stack, world, state, applying)
     name = f"{items:,} items"
     return {
         f"{name}, learning one action": Figure(learn_us, "us", 100.0, "lower", f"of {interactions:,}"),

@@ -9,10 +9,8 @@ beside it, over the looks in it, is what a look costs. What Redis knows is read 
 from __future__ import annotations
 
 import http.client
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
@@ -23,12 +21,8 @@ import numpy as np
 
 from bench.figures import Figure, Figures
 from bench.http_load import load
-from bench.pages_cost import Place, cpu_s
+from bench.pages_cost import Place, cpu_s, payments, scoring_stack
 from bench.scoring_peers import WARM_UP
-from bench.soak import prepare
-from headrace.settings import Settings
-from headrace.source import SimulatedSource
-from headrace.stack import Stack
 from review.series_table import WANTED
 from stream.records import Transaction, encode
 
@@ -62,17 +56,9 @@ def measure(rounds: int = ROUNDS, block_s: float = BLOCK_S, rate: float = RATE, 
 
     `home` has a plan and a champion; without one it is made in a temporary directory.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory,
-        Stack(Settings({"home": home or Path(directory)})) as stack,
-    ):
-        stack.start_redis()
-        if home is None:
-            prepare(stack, "bench")
-        stack.start_workers()
-        stack.start("learner", "learn")
+    with scoring_stack(home) as stack:
         service = Place(stack.start_service(), stack.children["service"], [])
-        calls = _calls()
+        calls = payments(seed=9)
         load(f"{service.url}/fraud/score", [encode(one) for one in islice(calls, WARM_UP)], CLIENTS)
         blocks = [_block(service, "", calls, rate, block_s)]
         for _ in range(rounds):
@@ -111,12 +97,6 @@ def _looks_ms(blocks: list[Block], path: str) -> list[float]:
             alone_s = float(np.mean([one.cpu_s / one.scores for one in beside]))
             found.append((block.cpu_s - alone_s * block.scores) / block.looks * 1e3)
     return found
-
-
-def _calls() -> Iterator[Transaction]:
-    source = SimulatedSource(seed=9, days=30)
-    first, last = source.span()
-    return (one.transaction for one in source.between(first, last + timedelta(days=3650)))
 
 
 def _block(service: Place, path: str, calls: Iterator[Transaction], rate: float, block_s: float) -> Block:
